@@ -1,0 +1,121 @@
+package worker
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/qicore/tickconnect/connect"
+)
+
+// inbox is where the source leaves the records of one partition, for one
+// session, until the partition's lane takes them. It holds the partition back
+// once its share of the connector's memory is used up (promise 8).
+type inbox struct {
+	connect.TopicPartition
+	sess  connect.Session
+	lane  *lane
+	share *atomic.Int64 // bytes that each partition may hold
+
+	slab []byte // rows are made in slabs; only the source's goroutine uses it
+
+	mu      sync.Mutex
+	pending []connect.Record
+	spare   []connect.Record
+	waiting int64 // bytes of pending
+	held    int64 // bytes of what the task holds
+	queued  bool  // the lane knows of it
+	paused  bool
+	closed  bool
+	room    chan struct{}
+}
+
+func newInbox(sess connect.Session, tp connect.TopicPartition, l *lane, share *atomic.Int64) *inbox {
+	return &inbox{TopicPartition: tp, sess: sess, lane: l, share: share, room: make(chan struct{}, 1)}
+}
+
+// deliver takes a record, or waits for room. It returns false once the session
+// has ended or the partition was given up, and then always.
+func (b *inbox) deliver(r connect.Record) bool {
+	done := b.sess.Context().Done()
+	// The end of a session is sticky: a select with both channels ready would
+	// choose at random, drop record N and take N+1.
+	if b.sess.Context().Err() != nil {
+		return false
+	}
+	b.slab = b.lane.w.prepare(b.slab, b.TopicPartition, &r, false)
+	size := r.SizeBytes()
+	b.mu.Lock()
+	for !b.closed && b.waiting+b.held > 0 && b.waiting+b.held+size > b.share.Load() {
+		b.pause()
+		b.mu.Unlock()
+		select {
+		case <-b.room:
+		case <-done:
+			b.close()
+		}
+		b.mu.Lock()
+	}
+	if b.closed {
+		b.mu.Unlock()
+		return false
+	}
+	b.pending = append(b.pending, r)
+	b.waiting += size
+	if b.waiting+b.held > b.share.Load()*3/4 {
+		b.pause()
+	}
+	tell := !b.queued
+	b.queued = true
+	b.mu.Unlock()
+	if tell {
+		b.lane.arrived(b)
+	}
+	return true
+}
+
+func (b *inbox) pause() {
+	if !b.paused {
+		b.paused = true
+		b.sess.Pause(b.Partition)
+	}
+}
+
+// take gives the lane what has arrived. The slice is valid until the next take.
+func (b *inbox) take() []connect.Record {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := b.pending
+	b.pending, b.spare = b.spare[:0], out
+	b.held += b.waiting
+	b.waiting, b.queued = 0, false
+	return out
+}
+
+// setHeld tells how much the task holds, and lets the source go on once there
+// is room again.
+func (b *inbox) setHeld(bytes int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.held = bytes
+	if used := b.held + b.waiting; b.paused && used <= b.share.Load()/4 {
+		b.paused = false
+		b.sess.Resume(b.Partition)
+	}
+	select {
+	case b.room <- struct{}{}:
+	default:
+	}
+}
+
+// close makes deliver return false from now on.
+func (b *inbox) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	clear(b.pending)
+	b.pending, b.waiting = b.pending[:0], 0
+	select {
+	case b.room <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,48 @@
+package worker
+
+import (
+	"strconv"
+	"sync"
+
+	"github.com/qicore/tickconnect/connect"
+)
+
+// lagGauge shows the lag of each partition that this replica owns, and of no
+// other: a partition that has moved to another replica disappears here.
+type lagGauge struct {
+	m    *Metrics
+	name string
+	mu   sync.Mutex
+	had  map[connect.TopicPartition]bool
+}
+
+// set renews the lag. It lies between the ledger and the last stable offset,
+// never below 0, and counts from the log's start where the ledger lies before.
+func (g *lagGauge) set(w *Worker, tps []connect.TopicPartition, bounds map[connect.TopicPartition]connect.Bounds) {
+	next := map[connect.TopicPartition]int64{}
+	for _, t := range w.Status().Tasks {
+		for _, p := range t.Partitions {
+			next[connect.TopicPartition{Topic: p.Topic, Partition: p.Partition}] = p.Next
+		}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	has := map[connect.TopicPartition]bool{}
+	for _, tp := range tps {
+		b, ok := bounds[tp]
+		n, known := next[tp]
+		if !ok || !known || n < 0 {
+			continue
+		}
+		has[tp] = true
+		g.m.lag.WithLabelValues(g.name, tp.Topic, strconv.Itoa(int(tp.Partition))).Set(float64(max(0, b.Stable-max(n, b.Start))))
+	}
+	for tp := range g.had {
+		if !has[tp] {
+			g.m.lag.DeleteLabelValues(g.name, tp.Topic, strconv.Itoa(int(tp.Partition)))
+		}
+	}
+	g.had = has
+}
+
+func (g *lagGauge) reset() { g.set(&Worker{}, nil, nil) }

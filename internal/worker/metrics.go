@@ -1,0 +1,179 @@
+package worker
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/qicore/tickconnect/connect"
+)
+
+// Metrics are the instruments of all connectors of a process. Kafka Connect's
+// names are used where it has one; no label is ever a symbol.
+type Metrics struct {
+	records   *prometheus.CounterVec
+	putTime   *prometheus.HistogramVec
+	batchRows *prometheus.HistogramVec
+	failures  *prometheus.CounterVec
+	dead      *prometheus.CounterVec
+	lag       *prometheus.GaugeVec
+	eventLag  *prometheus.GaugeVec
+	queue     *prometheus.GaugeVec
+	breaker   *prometheus.GaugeVec
+	proofs    *prometheus.CounterVec
+	recovered *prometheus.CounterVec
+
+	taskStatus *prometheus.GaugeVec
+	partitions *prometheus.GaugeVec
+	sent       *prometheus.CounterVec
+	putAvg     *prometheus.GaugeVec
+	putMax     *prometheus.GaugeVec
+	dlqReq     *prometheus.CounterVec
+	dlqFail    *prometheus.CounterVec
+
+	workers []*Worker
+}
+
+// NewMetrics makes the instruments and registers them; with nil they only count.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	m := &Metrics{}
+	var all []prometheus.Collector
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+		all = append(all, v)
+		return v
+	}
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
+		all = append(all, v)
+		return v
+	}
+	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+		v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
+		all = append(all, v)
+		return v
+	}
+	m.records = counter("tickconnect_records_total", "Offsets by fate; inserted is the part of written that made a new row.", "connector", "topic", "fate")
+	m.putTime = histogram("tickconnect_put_seconds", "Duration of Put calls.", prometheus.ExponentialBuckets(0.001, 2, 15), "connector", "task")
+	m.batchRows = histogram("tickconnect_batch_records", "Records in a Put.", prometheus.ExponentialBuckets(1, 4, 9), "connector", "task")
+	m.failures = counter("tickconnect_put_failures_total", "Put calls that failed, by what the error asks for.", "connector", "task", "kind")
+	m.dead = counter("tickconnect_dead_letters_total", "Records dead-lettered, by reason.", "connector", "topic", "reason")
+	m.lag = gauge("tickconnect_lag_offsets", "Offsets between the ledger and the log's last stable offset.", "connector", "topic", "partition")
+	m.eventLag = gauge("tickconnect_event_lag_seconds", "Age of the oldest record that waits in memory, by its Kafka timestamp; 0 where none waits.", "connector", "task")
+	m.queue = gauge("tickconnect_queue_bytes", "Memory held by records that wait to be stored.", "connector", "task")
+	m.breaker = gauge("tickconnect_breaker_state", "Circuit breaker of the target: 0 closed, 1 half-open, 2 open.", "connector")
+	m.proofs = counter("tickconnect_log_reads_total", "Direct reads of a log that explained offsets.", "connector", "topic")
+	m.recovered = counter("tickconnect_log_read_records_total", "Records that direct reads of a log brought.", "connector", "topic")
+	m.taskStatus = gauge("kafka_connect_connector_task_status", "1 for the status that the task has.", "connector", "task", "status")
+	m.partitions = gauge("kafka_connect_sink_task_partition_count", "Partitions of the task.", "connector", "task")
+	m.sent = counter("kafka_connect_sink_task_sink_record_send_total", "Records handed to the target.", "connector", "task")
+	m.putAvg = gauge("kafka_connect_sink_task_put_batch_avg_time_ms", "Average duration of Put calls since the task started.", "connector", "task")
+	m.putMax = gauge("kafka_connect_sink_task_put_batch_max_time_ms", "Longest Put call since the task started.", "connector", "task")
+	m.dlqReq = counter("kafka_connect_task_error_deadletterqueue_produce_requests", "Dead letters sent to the topic.", "connector")
+	m.dlqFail = counter("kafka_connect_task_error_deadletterqueue_produce_failures", "Attempts to send dead letters to the topic that failed.", "connector")
+	if reg != nil {
+		reg.MustRegister(all...)
+		reg.MustRegister(refresher{m})
+	}
+	return m
+}
+
+// refresher brings the gauges that mirror a status up to date at each scrape.
+type refresher struct{ m *Metrics }
+
+func (refresher) Describe(chan<- *prometheus.Desc) {}
+
+func (r refresher) Collect(chan<- prometheus.Metric) {
+	for _, w := range r.m.workers {
+		s := w.Status()
+		r.m.breaker.WithLabelValues(w.name).Set(float64(w.breaker.State()))
+		for _, t := range s.Tasks {
+			label := taskLabel(t.ID)
+			for _, st := range []string{StateRunning, StateFailed, StateUnassigned} {
+				v := 0.0
+				if st == t.State {
+					v = 1
+				}
+				r.m.taskStatus.WithLabelValues(w.name, label, statusLabel(st)).Set(v)
+			}
+			var bytes int64
+			for _, p := range t.Partitions {
+				bytes += p.QueuedBytes
+			}
+			r.m.queue.WithLabelValues(w.name, label).Set(float64(bytes))
+			r.m.partitions.WithLabelValues(w.name, label).Set(float64(len(t.Partitions)))
+		}
+	}
+}
+
+func statusLabel(state string) string {
+	switch state {
+	case StateRunning:
+		return "running"
+	case StateFailed:
+		return "failed"
+	}
+	return "unassigned"
+}
+
+// connectorMetrics are the instruments of one connector.
+type connectorMetrics struct {
+	m           *Metrics
+	name        string
+	lag         lagGauge
+	dlqRequests prometheus.Counter
+	dlqFailures prometheus.Counter
+	tasks       []taskTimes
+}
+
+// taskTimes are used on the goroutine of their lane alone.
+type taskTimes struct {
+	n        int64
+	sum, max time.Duration
+}
+
+func (m *Metrics) connector(w *Worker) *connectorMetrics {
+	m.workers = append(m.workers, w)
+	return &connectorMetrics{
+		m: m, name: w.name, tasks: make([]taskTimes, w.settings.TasksMax),
+		lag:         lagGauge{m: m, name: w.name},
+		dlqRequests: m.dlqReq.WithLabelValues(w.name), dlqFailures: m.dlqFail.WithLabelValues(w.name),
+	}
+}
+
+func (c *connectorMetrics) put(task int, b *connect.Batch, d time.Duration, err error) {
+	label := taskLabel(task)
+	c.m.putTime.WithLabelValues(c.name, label).Observe(d.Seconds())
+	t := &c.tasks[task]
+	t.n++
+	t.sum += d
+	t.max = max(t.max, d)
+	c.m.putAvg.WithLabelValues(c.name, label).Set(float64(t.sum.Microseconds()) / 1000 / float64(t.n))
+	c.m.putMax.WithLabelValues(c.name, label).Set(float64(t.max.Microseconds()) / 1000)
+	if err != nil {
+		c.m.failures.WithLabelValues(c.name, label, errorKind(err)).Inc()
+		return
+	}
+	n := b.Records()
+	c.m.batchRows.WithLabelValues(c.name, label).Observe(float64(n))
+	c.m.sent.WithLabelValues(c.name, label).Add(float64(n))
+}
+
+func (c *connectorMetrics) stored(topic string, n connect.Counts, bad []connect.Record) {
+	for fate, v := range map[string]int64{
+		"written": n.Written, "inserted": n.Inserted, "unchanged": n.Unchanged, "merged": n.Merged, "stale": n.Stale,
+		"dead_lettered": n.DeadLettered, "filtered": n.Filtered, "absent": n.Absent, "expired": n.Expired,
+	} {
+		if v > 0 {
+			c.m.records.WithLabelValues(c.name, topic, fate).Add(float64(v))
+		}
+	}
+	for i := range bad {
+		c.m.dead.WithLabelValues(c.name, topic, bad[i].Err.Reason).Inc()
+	}
+}
+
+func (c *connectorMetrics) proved(topic string, s connect.Span) {
+	c.m.proofs.WithLabelValues(c.name, topic).Inc()
+	c.m.recovered.WithLabelValues(c.name, topic).Add(float64(len(s.Records)))
+}

@@ -1,0 +1,62 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/qicore/tickconnect/connect"
+)
+
+const (
+	slabMinBytes = 4 << 10
+	slabMaxBytes = 64 << 10
+)
+
+// prepare makes a record's row in the slab, or notes that it is filtered or
+// bad. It returns the rest of the slab. Of a good record the raw bytes are
+// dropped unless keepRaw says otherwise.
+func (w *Worker) prepare(slab []byte, tp connect.TopicPartition, r *connect.Record, keepRaw bool) []byte {
+	if w.preparer == nil {
+		return slab
+	}
+	if cap(slab)-len(slab) < len(r.Value)+128 {
+		slab = make([]byte, 0, w.slabBytes(len(r.Value)+128))
+	}
+	row, err := w.prepareSafely(slab[len(slab):len(slab):cap(slab)], tp, r)
+	var bad *connect.RecordError
+	switch {
+	case err == nil:
+		r.Row = row[:len(row):len(row)]
+		if len(row) <= cap(slab)-len(slab) {
+			slab = slab[:len(slab)+len(row)]
+		}
+		if !keepRaw {
+			r.Key, r.Value, r.Headers = nil, nil, nil
+		}
+	case errors.Is(err, connect.ErrFiltered):
+		r.Filtered = true
+		r.Key, r.Value, r.Headers = nil, nil, nil
+	case errors.As(err, &bad):
+		r.Err = bad
+	default:
+		r.Err = &connect.RecordError{Stage: connect.StageValueConverter, Reason: "unknown", Message: err.Error()}
+	}
+	return slab
+}
+
+func (w *Worker) slabBytes(atLeast int) int {
+	n := int(w.share.Load() / 8)
+	return max(min(max(n, slabMinBytes), slabMaxBytes), atLeast)
+}
+
+// prepareSafely makes a panic of the connector on one record that record's
+// fault: no record can end the stream.
+func (w *Worker) prepareSafely(dst []byte, tp connect.TopicPartition, r *connect.Record) (row []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			row = nil
+			err = &connect.RecordError{Stage: connect.StageValueConverter, Reason: "panic", Message: fmt.Sprintf("preparing the record panicked: %v", p)}
+		}
+	}()
+	return w.preparer.Prepare(dst, tp.Topic, tp.Partition, r)
+}

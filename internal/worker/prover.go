@@ -1,0 +1,63 @@
+package worker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/qicore/tickconnect/connect"
+)
+
+// prover reads logs directly, to explain offsets for which no record came and
+// to bring back the exact bytes of bad records. A read that fails is tried
+// again until its session ends.
+type prover struct {
+	w     *Worker
+	slots chan struct{} // bounds the reads at one time, and so their memory
+	wg    sync.WaitGroup
+}
+
+const proverReadsMax = 4
+
+func newProver(w *Worker) *prover {
+	return &prover{w: w, slots: make(chan struct{}, proverReadsMax)}
+}
+
+func (v *prover) wait() { v.wg.Wait() }
+
+func (v *prover) ask(l *lane, sess connect.Session, tp connect.TopicPartition, s span) {
+	v.wg.Add(1)
+	go func() {
+		defer v.wg.Done()
+		if out, ok := v.read(sess.Context(), tp, s); ok {
+			l.post(func() { l.task.proved(sess, tp, out) })
+		}
+	}()
+}
+
+func (v *prover) read(ctx context.Context, tp connect.TopicPartition, s span) (connect.Span, bool) {
+	for attempt := 0; ; attempt++ {
+		select {
+		case v.slots <- struct{}{}:
+		case <-ctx.Done():
+			return connect.Span{}, false
+		}
+		out, err := v.w.source.Log().Read(ctx, tp, s.from, s.to)
+		<-v.slots
+		if err == nil && out.Next > s.from {
+			v.w.metrics.proved(tp.Topic, out)
+			var slab []byte
+			for i := range out.Records {
+				slab = v.w.prepare(slab, tp, &out.Records[i], true)
+			}
+			return out, true
+		}
+		if attempt == 5 {
+			v.w.log.Warn("offsets cannot be explained yet", "topic", tp.Topic, "partition", tp.Partition,
+				"from", s.from, "to", s.to, "err", v.w.redact(err))
+		}
+		if !sleep(ctx, min(v.w.settings.RetryBackoff<<min(attempt, 10), 5*time.Second)) {
+			return connect.Span{}, false
+		}
+	}
+}

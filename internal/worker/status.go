@@ -1,0 +1,130 @@
+package worker
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/qicore/tickconnect/connect"
+)
+
+// States of connectors and tasks, in Kafka Connect's words.
+const (
+	StateRunning    = "RUNNING"
+	StateFailed     = "FAILED"
+	StateUnassigned = "UNASSIGNED"
+)
+
+// Status is how a connector stands in this replica.
+type Status struct {
+	Name     string       `json:"name"`
+	State    string       `json:"state"`
+	Trace    string       `json:"trace,omitempty"`
+	Breaker  string       `json:"breaker"`
+	Delivery string       `json:"delivery"`
+	Tasks    []TaskStatus `json:"tasks"`
+}
+
+// TaskStatus is how one task stands. Trace is its last error that still holds.
+type TaskStatus struct {
+	ID         int               `json:"id"`
+	State      string            `json:"state"`
+	Trace      string            `json:"trace,omitempty"`
+	Partitions []PartitionStatus `json:"partitions"`
+}
+
+// PartitionStatus is where one partition stands in its task.
+type PartitionStatus struct {
+	Topic       string `json:"topic"`
+	Partition   int32  `json:"partition"`
+	Next        int64  `json:"next"`    // next offset to store
+	Arrived     int64  `json:"arrived"` // offset after the last in memory
+	QueuedBytes int64  `json:"queued_bytes"`
+	Error       string `json:"error,omitempty"`
+}
+
+// laneView is a lane's status, renewed at most every viewEvery.
+type laneView struct {
+	mu     sync.Mutex
+	at     time.Time
+	status TaskStatus
+}
+
+const viewEvery = 200 * time.Millisecond
+
+// show renews the lane's view; called on its goroutine.
+func (l *lane) show() {
+	l.view.mu.Lock()
+	defer l.view.mu.Unlock()
+	now := time.Now()
+	if now.Sub(l.view.at) < viewEvery {
+		return
+	}
+	l.view.at = now
+	l.view.status = l.task.status(l.id, l.w.redact)
+}
+
+func (t *task) status(id int, redact func(error) string) TaskStatus {
+	s := TaskStatus{ID: id, State: StateRunning}
+	var traces []string
+	failed := t.trouble != nil && isOperators(t.trouble)
+	if t.trouble != nil {
+		traces = append(traces, redact(t.trouble))
+	}
+	for _, p := range t.order {
+		ps := PartitionStatus{Topic: p.Topic, Partition: p.Partition, Next: p.next, Arrived: p.arrived, QueuedBytes: p.bytes}
+		if p.failed != nil {
+			failed = true
+			ps.Error = redact(p.failed)
+			traces = append(traces, p.String()+": "+ps.Error)
+		}
+		s.Partitions = append(s.Partitions, ps)
+	}
+	for _, o := range append(append([]*opening{}, t.openings...), t.refused...) {
+		if o.failed == nil {
+			continue
+		}
+		if !connect.IsRetriable(o.failed) {
+			failed = true
+		}
+		ps := PartitionStatus{Topic: o.claims[0].Topic, Partition: o.claims[0].Partition, Next: -1, Arrived: -1, Error: redact(o.failed)}
+		traces = append(traces, ps.Error)
+		s.Partitions = append(s.Partitions, ps)
+	}
+	if failed {
+		s.State = StateFailed
+	} else if len(s.Partitions) == 0 {
+		s.State = StateUnassigned
+	}
+	const most = 10
+	if len(traces) > most {
+		traces = append(traces[:most], fmt.Sprintf("and %d more", len(traces)-most))
+	}
+	s.Trace = strings.Join(traces, "\n")
+	return s
+}
+
+// Status says how the connector stands in this replica.
+func (w *Worker) Status() Status {
+	s := Status{Name: w.name, State: StateRunning, Breaker: w.breaker.State().String()}
+	if d := w.connector.Delivery(); d.ExactlyOnce {
+		s.Delivery = "exactly once: " + d.Why
+	} else {
+		s.Delivery = "at least once: " + d.Why
+	}
+	if f := w.failure.Load(); f != nil {
+		s.State, s.Trace = StateFailed, *f
+	}
+	for _, l := range w.lanes {
+		l.view.mu.Lock()
+		ts := l.view.status
+		l.view.mu.Unlock()
+		ts.ID = l.id
+		if ts.State == "" {
+			ts.State = StateUnassigned
+		}
+		s.Tasks = append(s.Tasks, ts)
+	}
+	return s
+}
