@@ -196,6 +196,7 @@ func (t *task) put(b *connect.Batch, res connect.Result, err error, now time.Tim
 	switch {
 	case err == nil:
 		t.succeeded()
+		t.rows = min(t.rows*2, t.cfg.rows)
 		for i := range b.Parts {
 			t.storedPart(&b.Parts[i], res.Counts[i])
 		}
@@ -209,6 +210,7 @@ func (t *task) put(b *connect.Batch, res connect.Result, err error, now time.Tim
 		for _, p := range t.order {
 			p.unsure = t.cfg.hasOffsets
 		}
+		t.rows = min(t.cfg.rows, max(t.rows/2, rowsMin)) // a statement may have run out of time
 		t.hold(err, now)
 	default:
 		t.blame(b, err, now)

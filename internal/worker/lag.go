@@ -20,7 +20,7 @@ type lagGauge struct {
 // never below 0, and counts from the log's start where the ledger lies before.
 func (g *lagGauge) set(w *Worker, tps []connect.TopicPartition, bounds map[connect.TopicPartition]connect.Bounds) {
 	next := map[connect.TopicPartition]int64{}
-	for _, t := range w.Status().Tasks {
+	for _, t := range w.tasks() {
 		for _, p := range t.Partitions {
 			next[connect.TopicPartition{Topic: p.Topic, Partition: p.Partition}] = p.Next
 		}
@@ -45,4 +45,3 @@ func (g *lagGauge) set(w *Worker, tps []connect.TopicPartition, bounds map[conne
 	g.had = has
 }
 
-func (g *lagGauge) reset() { g.set(&Worker{}, nil, nil) }

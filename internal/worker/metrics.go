@@ -100,6 +100,11 @@ func (r refresher) Collect(chan<- prometheus.Metric) {
 			for _, p := range t.Partitions {
 				bytes += p.QueuedBytes
 			}
+			age := 0.0
+			if t.Oldest > 0 {
+				age = max(0, time.Since(time.UnixMilli(t.Oldest)).Seconds())
+			}
+			r.m.eventLag.WithLabelValues(w.name, label).Set(age)
 			r.m.queue.WithLabelValues(w.name, label).Set(float64(bytes))
 			r.m.partitions.WithLabelValues(w.name, label).Set(float64(len(t.Partitions)))
 		}

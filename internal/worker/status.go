@@ -32,6 +32,8 @@ type TaskStatus struct {
 	State      string            `json:"state"`
 	Trace      string            `json:"trace,omitempty"`
 	Partitions []PartitionStatus `json:"partitions"`
+	// Oldest is the least Kafka timestamp, in ms, of a record that waits; 0: none.
+	Oldest int64 `json:"oldest,omitempty"`
 }
 
 // PartitionStatus is where one partition stands in its task.
@@ -79,6 +81,9 @@ func (t *task) status(id int, redact func(error) string) TaskStatus {
 			ps.Error = redact(p.failed)
 			traces = append(traces, p.String()+": "+ps.Error)
 		}
+		if len(p.queue) > 0 && p.queue[0].Timestamp > 0 && (s.Oldest == 0 || p.queue[0].Timestamp < s.Oldest) {
+			s.Oldest = p.queue[0].Timestamp
+		}
 		s.Partitions = append(s.Partitions, ps)
 	}
 	for _, o := range append(append([]*opening{}, t.openings...), t.refused...) {
@@ -116,6 +121,12 @@ func (w *Worker) Status() Status {
 	if f := w.failure.Load(); f != nil {
 		s.State, s.Trace = StateFailed, *f
 	}
+	s.Tasks = w.tasks()
+	return s
+}
+
+func (w *Worker) tasks() []TaskStatus {
+	var out []TaskStatus
 	for _, l := range w.lanes {
 		l.view.mu.Lock()
 		ts := l.view.status
@@ -124,7 +135,7 @@ func (w *Worker) Status() Status {
 		if ts.State == "" {
 			ts.State = StateUnassigned
 		}
-		s.Tasks = append(s.Tasks, ts)
+		out = append(out, ts)
 	}
-	return s
+	return out
 }

@@ -26,12 +26,16 @@ type task struct {
 	openings []*opening
 	refused  []*opening // of one claim each
 
+	rows      int       // most records of the next batch: fewer after an outage, in case they were too many
 	heldUntil time.Time // no call before: the target is away
 	attempt   int       // failures in a row
 	trouble   error     // the last failure of the target itself; nil once a call succeeds
 	lastPut   time.Time
 	checkAt   time.Time // when to compare the ledger without traffic
 }
+
+// rowsMin is how small a batch becomes at most after outages.
+const rowsMin = 500
 
 // limits are a task's numbers.
 type limits struct {
@@ -96,7 +100,7 @@ func (k callKind) String() string {
 }
 
 func newTask(cfg limits, fx effects, rnd *rand.Rand) *task {
-	return &task{cfg: cfg, fx: fx, rand: rnd, parts: map[connect.TopicPartition]*part{}}
+	return &task{cfg: cfg, fx: fx, rand: rnd, rows: cfg.rows, parts: map[connect.TopicPartition]*part{}}
 }
 
 // next answers with the call to make now, or with callNone and when to ask
@@ -185,7 +189,7 @@ func (t *task) toCheck(now time.Time) []connect.TopicPartition {
 // all, as far as the limits allow. Partitions take turns in being first.
 func (t *task) nextBatch(now time.Time) *connect.Batch {
 	b := &connect.Batch{}
-	rows, bytes := t.cfg.rows, t.cfg.bytes
+	rows, bytes := t.rows, t.cfg.bytes
 	for i := range t.order {
 		p := t.order[(t.from+i)%len(t.order)]
 		if !p.ready(now) || p.alone && len(b.Parts) > 0 {

@@ -31,7 +31,7 @@ func (w *Worker) watchLogs(ctx context.Context) {
 			return true
 		})
 		if len(all) == 0 {
-			w.metrics.lag.reset()
+			w.metrics.lag.set(w, nil, nil)
 			continue
 		}
 		bounds, err := w.source.Log().Bounds(ctx, all)
