@@ -44,7 +44,7 @@ func (d *Decoder) Price(value []byte, now time.Time, out *Price) error {
 	*out = Price{
 		CoinID:      d.text(fieldCoinID),
 		Symbol:      d.text(fieldSymbol),
-		ExchangeID:  d.lower(fieldExchangeID),
+		ExchangeID:  d.exchange(),
 		USDPrice:    d.decimal(fieldUSDPrice),
 		MarketCap:   d.decimal(fieldMarketCap),
 		Volume24h:   d.decimal(fieldVolume24h),
@@ -63,7 +63,7 @@ func (d *Decoder) OHLCV(value []byte, now time.Time, out *OHLCV) error {
 		return d.fault
 	}
 	*out = OHLCV{
-		ExchangeID:  d.lower(fieldExchangeID),
+		ExchangeID:  d.exchange(),
 		Symbol:      d.text(fieldSymbol),
 		Interval:    d.text(fieldInterval),
 		Time:        d.time(),
@@ -90,7 +90,7 @@ func (d *Decoder) Level1(value []byte, now time.Time, out *Level1) error {
 		return d.fault
 	}
 	*out = Level1{
-		ExchangeID: d.lower(fieldExchangeID),
+		ExchangeID: d.exchange(),
 		Symbol:     d.text(fieldSymbol),
 		Time:       d.time(),
 		BidPrice:   d.decimal(fieldBidPrice),
@@ -112,7 +112,7 @@ func (d *Decoder) Trade(value []byte, now time.Time, out *Trade) error {
 		return d.fault
 	}
 	*out = Trade{
-		ExchangeID: d.lower(fieldExchangeID),
+		ExchangeID: d.exchange(),
 		Symbol:     d.text(fieldSymbol),
 		TradeID:    d.id(fieldTradeID),
 		Time:       d.time(),
@@ -135,7 +135,7 @@ func (d *Decoder) Analytics(value []byte, now time.Time, out *Analytics) error {
 	}
 	*out = Analytics{
 		Time:                   d.time(),
-		ExchangeID:             d.lower(fieldExchangeID),
+		ExchangeID:             d.exchange(),
 		Symbol:                 d.text(fieldSymbol),
 		TotalMarketCap:         d.decimal(fieldTotalMarketCap),
 		TotalVolume:            d.decimal(fieldTotalVolume),

@@ -59,9 +59,9 @@ func (d *Decoder) presentText(f field) string {
 	return d.text(f)
 }
 
-// lower is a text in lower case.
-func (d *Decoder) lower(f field) string {
-	s := d.text(f)
+// exchange is the exchange's name, in lower case.
+func (d *Decoder) exchange() string {
+	s := d.text(fieldExchangeID)
 	upper := false
 	for i := 0; i < len(s); i++ {
 		if s[i] >= utf8.RuneSelf {

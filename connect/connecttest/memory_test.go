@@ -131,10 +131,11 @@ func TestMisuse(t *testing.T) {
 				}
 				return Fault{}
 			})
-			if _, err := s.Put(context.Background(), oneRecord(0)); err != nil {
-				return nil
+			_, err := s.Put(context.Background(), oneRecord(0))
+			if err == nil {
+				err = inner
 			}
-			return inner
+			return err
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

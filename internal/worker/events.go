@@ -109,7 +109,7 @@ func (t *task) opened(o *opening, pos []connect.Position, err error, now time.Ti
 		}
 		if isOperators(err) {
 			o.notUntil = now.Add(t.cfg.failedRetry)
-			t.fx.note("partitions cannot be opened", o.claims[0].TopicPartition, err)
+			t.fx.note(troubleOpen, o.claims[0].TopicPartition, err)
 			return
 		}
 		t.hold(err, now)
@@ -124,7 +124,7 @@ func (t *task) opened(o *opening, pos []connect.Position, err error, now time.Ti
 	for i, c := range o.claims {
 		start, err := t.start(c, pos[i])
 		if err != nil {
-			t.fx.note("partition refused", c.TopicPartition, err)
+			t.fx.note(troubleRefused, c.TopicPartition, err)
 			t.refuse(o.sess, c, err, now)
 			continue
 		}
@@ -323,7 +323,7 @@ func (t *task) positions(tps []connect.TopicPartition, pos []connect.Position, e
 		t.hold(err, now)
 		if isOperators(err) {
 			t.heldUntil = now.Add(t.cfg.failedRetry)
-			t.fx.note("the ledger cannot be read", tps[0], err)
+			t.fx.note(troubleLedger, tps[0], err)
 		}
 		return
 	}
@@ -339,7 +339,7 @@ func (t *task) positions(tps []connect.TopicPartition, pos []connect.Position, e
 		p.unsure = false
 		switch next := pos[i].Next; {
 		case pos[i].Err != nil:
-			t.fx.note("partition refused", tp, pos[i].Err)
+			t.fx.note(troubleRefused, tp, pos[i].Err)
 			t.lose(p)
 		case next == p.next:
 		case next == connect.NoOffset || next < p.next:

@@ -44,4 +44,3 @@ func (g *lagGauge) set(w *Worker, tps []connect.TopicPartition, bounds map[conne
 	}
 	g.had = has
 }
-

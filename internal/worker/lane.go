@@ -24,12 +24,11 @@ type lane struct {
 	boxes   map[connect.TopicPartition]*inbox // of the task's partitions; run's goroutine only
 	waiters []waiter                          // likewise
 
-	mu      sync.Mutex
-	posted  []func()
-	dirty   []*inbox
-	cancel  context.CancelFunc // of the call in flight
-	stopped bool
-	wake    chan struct{}
+	mu     sync.Mutex
+	posted []func()
+	dirty  []*inbox
+	cancel context.CancelFunc // of the call in flight
+	wake   chan struct{}
 
 	view laneView
 }
@@ -309,8 +308,18 @@ func (l *lane) stored(p *part, c connect.Counts, bad []connect.Record) {
 
 func (l *lane) released(*part) {}
 
-func (l *lane) note(msg string, tp connect.TopicPartition, err error) {
-	l.w.log.Error(msg, "task", l.id, "topic", tp.Topic, "partition", tp.Partition, "err", l.w.redact(err))
+func (l *lane) note(what trouble, tp connect.TopicPartition, err error) {
+	args := []any{"task", l.id, "topic", tp.Topic, "partition", tp.Partition, "err", l.w.redact(err)}
+	switch what {
+	case troubleFailed:
+		l.w.log.Error("partition failed", args...)
+	case troubleRefused:
+		l.w.log.Error("partition refused", args...)
+	case troubleOpen:
+		l.w.log.Error("partitions cannot be opened", args...)
+	case troubleLedger:
+		l.w.log.Error("the ledger cannot be read", args...)
+	}
 }
 
 // owns says whether anything of a session is left.

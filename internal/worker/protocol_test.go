@@ -30,13 +30,14 @@ type script struct {
 
 func (s *script) answer(o *opening, starts map[int32]int64, _ error) { s.answers[o] = starts }
 func (s *script) reopen(sess connect.Session)                        { s.reopened = append(s.reopened, sess) }
+
 func (s *script) prove(p *part, g span) {
 	s.proofs = append(s.proofs, simProof{p.sess, p.TopicPartition, g})
 }
 func (s *script) stored(*part, connect.Counts, []connect.Record) {}
 func (s *script) released(*part)                                 {}
-func (s *script) note(msg string, tp connect.TopicPartition, err error) {
-	s.notes = append(s.notes, fmt.Sprintf("%s %s: %v", msg, tp, err))
+func (s *script) note(what trouble, tp connect.TopicPartition, err error) {
+	s.notes = append(s.notes, fmt.Sprintf("%d %s: %v", what, tp, err))
 }
 
 // newScript gives a task with one session that owns partitions of topic t, each

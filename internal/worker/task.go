@@ -64,9 +64,19 @@ type effects interface {
 	stored(p *part, c connect.Counts, bad []connect.Record)
 	// released says that a partition was given back.
 	released(p *part)
-	// note tells the operator.
-	note(msg string, p connect.TopicPartition, err error)
+	// note tells the operator what he must mend.
+	note(what trouble, p connect.TopicPartition, err error)
 }
+
+// trouble is what an operator must mend.
+type trouble uint8
+
+const (
+	troubleFailed  trouble = iota // a partition's records cannot be stored
+	troubleRefused                // a partition must not be read
+	troubleOpen                   // a session's partitions cannot be opened
+	troubleLedger                 // the ledger cannot be read
+)
 
 // opening is a session's claims on one lane, until the sink has answered.
 type opening struct {
@@ -230,7 +240,7 @@ func (t *task) failAtBad(p *part, now time.Time) {
 func (t *task) fail(p *part, err error, now time.Time) {
 	p.failed = err
 	p.notUntil = now.Add(t.cfg.failedRetry)
-	t.fx.note("partition failed", p.TopicPartition, err)
+	t.fx.note(troubleFailed, p.TopicPartition, err)
 }
 
 func (t *task) add(p *part) {

@@ -19,7 +19,6 @@ type memGroup struct {
 	logs  [][]connect.Record // by partition; a missing offset is compacted
 
 	mu      sync.Mutex
-	changed chan struct{} // closed at each change
 	members map[*memSource]bool
 	waiting map[*memSource]chan []int32
 	ends    map[*memSource]context.CancelFunc
@@ -113,10 +112,7 @@ type memSource struct {
 	rand *rand.Rand
 }
 
-type memSession struct {
-	testSession
-	paused sync.Map
-}
+type memSession struct{ testSession }
 
 func (s *memSession) Reopen() { s.end() }
 
