@@ -1,0 +1,83 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+COMMIT  ?= $(shell git rev-parse --verify -q HEAD 2>/dev/null)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+
+# Tools are compiled from source at these versions, once for each clone; Go's own
+# build cache makes the second clone cheap.
+GOLANGCI_LINT := bin/tools/golangci-lint-v2.15.0
+GOTESTSUM     := bin/tools/gotestsum-v1.13.0
+
+# The tests' private TimescaleDB and Kafka, started around a command.
+TESTENV := go run ./internal/devstack/cmd/testenv --
+
+PKG       ?= ./...
+TESTFLAGS ?=
+SEEDS     ?= 100000
+FUZZTIME  ?= 5m
+ROUNDS    ?= 100
+
+##@ Use
+
+build: ## Build bin/connector.
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/connector ./cmd/connector
+
+demo: build ## Run everything on this machine with recorded market data, until Ctrl-C.
+	bin/connector demo $(ARGS)
+
+##@ Develop
+
+test: $(GOTESTSUM) ## Run the tests with the race detector (PKG=./config/... for a part).
+	$(TESTENV) $(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -race -timeout 15m $(TESTFLAGS) $(PKG)
+
+lint: $(GOLANGCI_LINT) ## Check style, formatting, common mistakes and the import rules.
+	go vet ./...
+	$(GOLANGCI_LINT) run ./...
+	go test ./internal/archtest
+
+fmt: $(GOLANGCI_LINT) ## Format all Go files as gofumpt does.
+	$(GOLANGCI_LINT) fmt ./...
+
+simulation: ## Run the task's state machine through SEEDS random interleavings.
+	TICKCONNECT_SIM_SEEDS=$(SEEDS) go test -count=1 -timeout 0 -run '^TestSimulation$$' ./internal/worker
+
+acceptance: $(GOTESTSUM) ## The tests that take hours: faults of every part, simulations, fuzzing.
+	TICKCONNECT_ACCEPTANCE=1 $(TESTENV) $(GOTESTSUM) --format testname -- -race -count=1 -timeout 3h ./internal/e2e
+	$(MAKE) simulation SEEDS=5000000
+	@for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' "$$package" | grep '^Fuzz' || true); do \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$package"; \
+		done; \
+	done
+
+chaos: ## Kill, stop and restart everything at random, ROUNDS times.
+	ROUNDS=$(ROUNDS) $(TESTENV) go test -v -count=1 -timeout 0 -run '^TestChaos' ./internal/e2e
+
+bench: build ## Measure throughput and latency; takes a quiet machine and some minutes.
+	go run ./internal/bench $(ARGS)
+
+docs: ## Write the documentation that comes from the code.
+	go run ./cmd/connector docs --write docs/configuration.md
+
+clean: ## Remove what the build made; fetched servers stay in their cache.
+	rm -rf bin
+
+help: ## Show this list.
+	@awk 'BEGIN {FS = ":.*## "} \
+		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(GOLANGCI_LINT):
+	@mkdir -p bin/tools
+	GOBIN=$(CURDIR)/bin/tools go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+	mv bin/tools/golangci-lint $@
+
+$(GOTESTSUM):
+	@mkdir -p bin/tools
+	GOBIN=$(CURDIR)/bin/tools go install gotest.tools/gotestsum@v1.13.0
+	mv bin/tools/gotestsum $@
+
+.PHONY: build demo test lint fmt simulation acceptance chaos bench docs clean help
