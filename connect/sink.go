@@ -12,8 +12,9 @@ type Claim struct {
 	TopicID TopicID
 	// Begin is where the partition begins if the sink has never seen it.
 	Begin int64
-	// LogStart is the log's first offset, LogEnd its high watermark, both as the
-	// claim was made.
+	// LogStart is the log's first offset, LogEnd its high watermark, both as they
+	// were when the claim was made: the partition's last owner may have stored more
+	// since, so a ledger beyond LogEnd proves nothing to a sink. The worker asks again.
 	LogStart, LogEnd int64
 }
 
@@ -26,7 +27,8 @@ type Position struct {
 	// accounted for, -1 where there is none: a log that holds another time there
 	// was made again.
 	LastOffset, LastTimestamp int64
-	// Err, where set, says why this partition must not be read: a *RefusedError.
+	// Err, where set, says why this partition must not be read: a *RefusedError,
+	// for a topic that was made again, or a kind whose table does not fit.
 	Err error
 }
 

@@ -125,36 +125,35 @@ func testOpenTwice(f *fixture) {
 	f.wantRows(f.rows(p, 0, 4))
 }
 
-// testLogMadeAgain: a partition whose topic has another ID, or whose log ends
-// below the ledger, is refused alone and nothing of it is touched; a broker that
-// gives no ID is no reason (promise 6).
+// testLogMadeAgain: a partition whose topic has another ID is refused alone and
+// nothing of it is touched; a broker that gives no ID is no reason, nor is a log
+// that ended below the ledger when the claim was made (promise 6).
 func testLogMadeAgain(f *fixture) {
 	f.need(f.target.ChecksLog, "Target.ChecksLog")
 	p, q := f.tp(0), f.tp(1)
 	a := f.sink()
 	a.open(0, p, q)
 	a.put(f.part(p, 0, 3), f.part(q, 0, 1))
-	otherID, cut := f.claim(p, 0), f.claim(p, 0)
+	otherID, unknown, old := f.claim(p, 0), f.claim(p, 0), f.claim(p, 0)
 	otherID.TopicID[0]++
-	cut.LogEnd = 2
-	for what, claim := range map[string]connect.Claim{"a topic made again": otherID, "a log that ends at 2": cut} {
-		at, err := f.sink().Open(f.ctx(), []connect.Claim{claim, f.claim(q, 0)})
-		if err != nil || len(at) != 2 {
-			f.Fatalf("%s: Open gave %d positions and %v; a refusal stops its partition alone", what, len(at), err)
-		}
-		var refused *connect.RefusedError
-		if !errors.As(at[0].Err, &refused) || refused.At != p || refused.Reason == "" || refused.Advice == "" {
-			f.Fatalf("%s: %s is answered with %v; want a RefusedError with its place, a reason and advice", what, p, at[0].Err)
-		}
-		if at[1].Err != nil || at[1].Next != 1 {
-			f.Fatalf("%s: %s stands at %d (%v), want 1", what, q, at[1].Next, at[1].Err)
-		}
+	at, err := f.sink().Open(f.ctx(), []connect.Claim{otherID, f.claim(q, 0)})
+	if err != nil || len(at) != 2 {
+		f.Fatalf("Open gave %d positions and %v; a refusal stops its partition alone", len(at), err)
 	}
-	unknown := f.claim(p, 0)
-	unknown.TopicID, unknown.LogEnd = connect.TopicID{}, 3
-	at, err := f.sink().Open(f.ctx(), []connect.Claim{unknown})
-	if err != nil || len(at) != 1 || at[0].Err != nil || at[0].Next != 3 {
-		f.Fatalf("without an ID Open gave %+v and %v, want 3", at, err)
+	var refused *connect.RefusedError
+	if !errors.As(at[0].Err, &refused) || refused.At != p || refused.Reason == "" || refused.Advice == "" {
+		f.Fatalf("%s is answered with %v; want a RefusedError with its place, a reason and advice", p, at[0].Err)
+	}
+	if at[1].Err != nil || at[1].Next != 1 {
+		f.Fatalf("%s stands at %d (%v), want 1", q, at[1].Next, at[1].Err)
+	}
+	unknown.TopicID = connect.TopicID{}
+	old.LogEnd = 2
+	for what, claim := range map[string]connect.Claim{"without an ID": unknown, "with an end that was read before the last Put": old} {
+		at, err := f.sink().Open(f.ctx(), []connect.Claim{claim})
+		if err != nil || len(at) != 1 || at[0].Err != nil || at[0].Next != 3 {
+			f.Fatalf("%s Open gave %+v and %v, want 3", what, at, err)
+		}
 	}
 	a.put(f.part(p, 3, 4))
 	f.wantNext(4, p)

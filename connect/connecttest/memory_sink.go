@@ -236,19 +236,16 @@ func (s *memorySink) Open(ctx context.Context, claims []connect.Claim) ([]connec
 	return at, nil
 }
 
-// refusal says why the log of a claim is not the one that the ledger knows. A
-// claim with a LogEnd of 0 does not tell where its log ends.
+// refusal says why the log of a claim is not the one that the ledger knows.
 func (l MemoryLedger) refusal(c connect.Claim) error {
-	refused := &connect.RefusedError{At: c.TopicPartition, Advice: "reset the connector's offsets"}
-	switch {
-	case c.TopicID != (connect.TopicID{}) && c.TopicID != l.TopicID:
-		refused.Reason = fmt.Sprintf("the topic was made again: its ID is %s, the ledger's %s", c.TopicID, l.TopicID)
-	case c.LogEnd > 0 && l.Next > c.LogEnd:
-		refused.Reason = fmt.Sprintf("the ledger stands at %d, the log ends at %d", l.Next, c.LogEnd)
-	default:
+	if c.TopicID == (connect.TopicID{}) || c.TopicID == l.TopicID {
 		return nil
 	}
-	return refused
+	return &connect.RefusedError{
+		At:     c.TopicPartition,
+		Reason: fmt.Sprintf("the topic was made again: its ID is %s, the ledger's %s", c.TopicID, l.TopicID),
+		Advice: "reset the connector's offsets",
+	}
 }
 
 func (s *memorySink) Put(ctx context.Context, b *connect.Batch) (connect.Result, error) {

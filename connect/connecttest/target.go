@@ -42,7 +42,7 @@ type Target struct {
 	NewerWins bool
 
 	// ChecksLog says that Open refuses a partition whose topic has another ID than
-	// the ledger knows, or whose log ends below the ledger.
+	// the ledger knows.
 	ChecksLog bool
 
 	// Bad makes a record that passes Prepare and that only the target refuses.

@@ -529,13 +529,15 @@ var breakages = []struct {
 			return b.memoryLedgerSink.Open(ctx, claims)
 		},
 	}},
-	{name: "does not look at the log's end", fails: []string{"LogMadeAgain"}, kind: broken{
+	{name: "believes an old end of the log", fails: []string{"LogMadeAgain"}, kind: broken{
 		open: func(b *broken, ctx context.Context, claims []connect.Claim) ([]connect.Position, error) {
-			claims = slices.Clone(claims)
-			for i := range claims {
-				claims[i].LogEnd = 1 << 50
+			at, err := b.memoryLedgerSink.Open(ctx, claims)
+			for i := range at {
+				if at[i].Next > claims[i].LogEnd {
+					at[i].Err = &connect.RefusedError{At: claims[i].TopicPartition, Reason: "ahead of the log", Advice: "reset"}
+				}
 			}
-			return b.memoryLedgerSink.Open(ctx, claims)
+			return at, err
 		},
 	}},
 	{name: "a topic made again stops the whole Open", fails: []string{"LogMadeAgain"}, kind: broken{

@@ -170,7 +170,7 @@ func (t *task) start(c connect.Claim, pos connect.Position) (int64, error) {
 		return 0, &connect.RefusedError{
 			At:     c.TopicPartition,
 			Reason: fmt.Sprintf("the ledger stands at %d but the log ends at %d", pos.Next, c.LogEnd),
-			Advice: "the topic was made again or lost records; if so, reset the connector's offsets for it",
+			Advice: "the topic was made again or lost records; if so, run connector offsets reset for it",
 		}
 	case pos.Next < c.LogStart && !t.cfg.skipExpired:
 		return 0, &connect.RefusedError{

@@ -203,7 +203,7 @@ func (l *lane) open(ctx context.Context, claims []connect.Claim) ([]connect.Posi
 				p.Err = &connect.RefusedError{
 					At:     c.TopicPartition,
 					Reason: fmt.Sprintf("the record at offset %d is another than the one that was stored: the topic was made again", p.LastOffset),
-					Advice: "reset the connector's offsets for this topic",
+					Advice: "run connector offsets reset for this topic",
 				}
 			}
 		}

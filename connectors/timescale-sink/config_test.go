@@ -1,0 +1,212 @@
+package timescalesink
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/qicore/tickconnect/connect"
+	"github.com/qicore/tickconnect/marketdata"
+)
+
+func TestConfigIsChecked(t *testing.T) {
+	t.Parallel()
+	for key, change := range map[string]func(*Config){
+		"connection.url":              func(c *Config) { c.ConnectionURL = "" },
+		"insert.mode":                 func(c *Config) { c.InsertMode = "insert" },
+		"connection.pool.size":        func(c *Config) { c.PoolSize = 101 },
+		"table.price":                 func(c *Config) { c.TablePrice = "" },
+		"table.trade":                 func(c *Config) { c.TableTrade = c.TablePrice },
+		"table.level1":                func(c *Config) { c.TableLevel1 = ledgerTable },
+		"chunk.interval.ohlcv.ms":     func(c *Config) { c.ChunkOHLCV = 1 },
+		"compress.after.ms":           func(c *Config) { c.Retention = c.CompressAfter },
+		"kinds.ignore":                func(c *Config) { c.KindsIgnore = []string{""} },
+		"fence.timeout.ms":            func(c *Config) { c.FenceTimeout = 0 },
+		"schema.name":                 func(c *Config) { c.SchemaName = strings.Repeat("s", 64) },
+		"chunk.interval.analytics.ms": func(c *Config) { c.ChunkAnalytics = -1 },
+	} {
+		cfg := Default()
+		cfg.ConnectionURL = "postgres://localhost/db"
+		if err := cfg.Validate(); err != nil {
+			t.Fatalf("the defaults: %v", err)
+		}
+		change(cfg)
+		if err := cfg.Validate(); err == nil || !strings.HasPrefix(err.Error(), key+":") {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+}
+
+// TestConnectionURLs: what users of Kafka Connect have works, and no error
+// repeats a password.
+func TestConnectionURLs(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"postgres://u:p@h1:1,h2:2/db?sslmode=disable":                                                               "u p h1 1 db",
+		"jdbc:postgresql://h:5433/db?user=u&password=p%26q&sslmode=disable&targetServerType=primary&loginTimeout=3": "u p&q h 5433 db",
+		"jdbc:postgresql://u@h/db?sslmode=disable":                                                                  "u  h 5432 db",
+	} {
+		cfg := Default()
+		cfg.ConnectionURL = text
+		cc, err := cfg.connConfig("name")
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		got := strings.Join([]string{cc.User, cc.Password, cc.Host, strconv.Itoa(int(cc.Port)), cc.Database}, " ")
+		if got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+	for _, text := range []string{"postgres://u:s3cret/x:y@h/db", "jdbc:postgresql://u:s3cret%zz@h/db", "jdbc:mysql://s3cret@h"} {
+		cfg := Default()
+		cfg.ConnectionURL = text
+		err := cfg.Validate()
+		if err == nil || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// TestErrorClasses is promise 6 by SQLSTATE.
+func TestErrorClasses(t *testing.T) {
+	t.Parallel()
+	for class, codes := range map[string]string{
+		"outage": "08006 08001 57P01 57P02 57P03 53100 53200 53300 25006 40001 40P01 55P03 57014 25P03 58030",
+		"bad":    "22003 22P02 22021 23502 23514 21000 54000",
+		"stop":   "28P01 28000 3D000 3F000 42501 42703 42P01 0A000 53400 XX000 P0001 99999",
+	} {
+		for _, code := range strings.Fields(codes) {
+			err := classify("testing", &pgconn.PgError{Code: code, Message: "m"})
+			var bad *connect.BadDataError
+			got := "stop"
+			switch {
+			case connect.IsRetriable(err):
+				got = "outage"
+			case errors.As(err, &bad):
+				got = "bad"
+			}
+			if got != class {
+				t.Errorf("%s is %s, want %s", code, got, class)
+			}
+		}
+	}
+	if err := classify("testing", errors.New("something else")); connect.IsRetriable(err) {
+		t.Error("an unknown error is no outage")
+	}
+}
+
+func TestPrepareFilters(t *testing.T) {
+	t.Parallel()
+	cfg := Default()
+	cfg.ConnectionURL = "postgres://localhost/db"
+	cfg.KindsIgnore = []string{"funding", "level1"}
+	c, err := New("market", cfg, connect.Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, k := range []struct {
+		topic  string
+		value  []byte
+		want   error
+		reason string
+	}{
+		{trades, nil, connect.ErrFiltered, ""},
+		{trades, []byte{}, nil, "empty"},
+		{"crypto-funding-x", []byte("anything"), connect.ErrFiltered, ""},
+		{"crypto-level1", []byte("anything"), connect.ErrFiltered, ""},
+		{"crypto-book", []byte("{}"), nil, "unknown_kind"},
+		{trades, []byte("{"), nil, "*"},
+	} {
+		dst := []byte("before")
+		got, err := c.Prepare(dst, k.topic, 0, &connect.Record{Value: k.value})
+		var rec *connect.RecordError
+		switch {
+		case k.want != nil:
+			if !errors.Is(err, k.want) {
+				t.Errorf("%s %q: %v, want %v", k.topic, k.value, err, k.want)
+			}
+		case !errors.As(err, &rec) || rec.Stage != connect.StageValueConverter || rec.Message == "" || rec.Reason == "" ||
+			k.reason == "unknown_kind" && rec.Reason != k.reason:
+			t.Errorf("%s %q: %v, want the reason %s", k.topic, k.value, err, k.reason)
+		}
+		if string(got) != "before" {
+			t.Errorf("%s %q: the row is %q", k.topic, k.value, got)
+		}
+	}
+}
+
+// TestPrepareAllocatesNothing for a good record into a buffer that is there.
+func TestPrepareAllocatesNothing(t *testing.T) {
+	cfg := Default()
+	cfg.ConnectionURL = "postgres://localhost/db"
+	c, err := New("market", cfg, connect.Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	r := trade(0, 0, "a", "1.5")
+	buf := make([]byte, 0, 1024)
+	n := testing.AllocsPerRun(200, func() {
+		if _, err := c.Prepare(buf, trades, 0, &r); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n >= 1 {
+		t.Errorf("%v allocations for each record", n)
+	}
+}
+
+// TestExchangeOfTheValueWins and a mismatch is counted.
+func TestExchangeOfTheValueWins(t *testing.T) {
+	t.Parallel()
+	cfg := Default()
+	cfg.ConnectionURL = "postgres://localhost/db"
+	c, err := New("market", cfg, connect.Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	r := trade(0, 0, "a", "1")
+	for topic, mismatches := range map[string]int64{"crypto-trades-kraken": 0, "crypto-trades": 0, "crypto-trades-binance": 1} {
+		before := c.Counters().ExchangeMismatches.Load()
+		raw, err := c.Prepare(nil, topic, 0, &r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kind, parsed := parseRow(raw)
+		if kind != marketdata.KindTrade || !strings.HasPrefix(string(parsed.line), "kraken\t") {
+			t.Errorf("%s: %s", topic, parsed.line)
+		}
+		if got := c.Counters().ExchangeMismatches.Load() - before; got != mismatches {
+			t.Errorf("%s: %d mismatches, want %d", topic, got, mismatches)
+		}
+	}
+}
+
+// TestFieldsRoundTrip: what a row's text escapes comes back for an INSERT.
+func TestFieldsRoundTrip(t *testing.T) {
+	t.Parallel()
+	texts := []string{"", `\`, `\N`, "a\tb", "\n\r", `\\t`, "plain", "ü€"}
+	var line []byte
+	for i, s := range texts {
+		if i > 0 {
+			line = append(line, '\t')
+		}
+		line = appendField(line, s)
+	}
+	line = append(line, "\t"+nullField...)
+	got := fields(line, nil)
+	if len(got) != len(texts)+1 || got[len(texts)] != nil {
+		t.Fatalf("%q gives %q", line, got)
+	}
+	for i, s := range texts {
+		if string(got[i]) != s || got[i] == nil {
+			t.Errorf("%q came back as %q", s, got[i])
+		}
+	}
+}

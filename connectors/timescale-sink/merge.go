@@ -1,0 +1,204 @@
+package timescalesink
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/qicore/tickconnect/connect"
+)
+
+// writeStatements makes the target's INSERT statements. Their parameters are
+// one text[] for each row column, cast to the column's type by the database so
+// that no digit passes through another type, then the four arrays of the origin.
+func (g *target) writeStatements() {
+	columns := g.table.rowColumns()
+	names, selected, arrays := make([]string, 0, len(columns)), make([]string, 0, len(columns)), make([]string, 0, len(columns))
+	for i := range columns {
+		names = append(names, fmt.Sprintf("c%d", i+1))
+		selected = append(selected, fmt.Sprintf("n.c%d::%s", i+1, g.casts[i]))
+		arrays = append(arrays, fmt.Sprintf("$%d::text[]", i+1))
+	}
+	for i, cast := range []string{"int4", "int4", "int8", "timestamptz"} {
+		names = append(names, fmt.Sprintf("o%d", i+1))
+		selected = append(selected, fmt.Sprintf("n.o%d", i+1))
+		arrays = append(arrays, fmt.Sprintf("$%d::%s[]", len(columns)+i+1, cast))
+	}
+	insert := fmt.Sprintf("INSERT INTO %s AS t (%s)\nSELECT %s\nFROM unnest(%s) AS n(%s)",
+		g.name, quoted("", g.table.columns()), strings.Join(selected, ", "),
+		strings.Join(arrays, ", "), strings.Join(names, ", "))
+	g.insertSQL = insert
+
+	// The same rule as row.newerThan (promise 5), and: the same record with another
+	// content is written, after a decoder was mended. Rows that the table had before
+	// the sink wrote to it have no origin and are the oldest.
+	values := append(append([]column{}, g.table.values...), originColumns...)
+	var set []string
+	for _, c := range values {
+		set = append(set, fmt.Sprintf("%[1]s = EXCLUDED.%[1]s", quote(c.name)))
+	}
+	g.mergeSQL = insert + fmt.Sprintf(`
+ON CONFLICT (%s) DO UPDATE SET %s
+WHERE CASE WHEN t.origin_topic = EXCLUDED.origin_topic AND t.origin_partition = EXCLUDED.origin_partition
+      THEN EXCLUDED.origin_offset > t.origin_offset OR EXCLUDED.origin_offset = t.origin_offset
+           AND ROW(%s, t.origin_time)::text IS DISTINCT FROM ROW(%s, EXCLUDED.origin_time)::text
+      ELSE (COALESCE(EXCLUDED.origin_time, '-infinity'), EXCLUDED.origin_topic, EXCLUDED.origin_partition)
+           > (COALESCE(t.origin_time, '-infinity'), COALESCE(t.origin_topic, -1), COALESCE(t.origin_partition, -1)) END
+RETURNING t.origin_topic::int4, t.origin_partition::int4, t.origin_offset::int8, t.xmax = 0`,
+		quoted("", g.table.key), strings.Join(set, ", "),
+		quoted("t.", g.table.values), quoted("EXCLUDED.", g.table.values))
+
+	arrays, names = arrays[:0], names[:0]
+	var match []string
+	for i, k := range g.table.key {
+		arrays = append(arrays, fmt.Sprintf("$%d::text[]", i+1))
+		names = append(names, fmt.Sprintf("k%d", i+1))
+		match = append(match, fmt.Sprintf("t.%s = n.k%d::%s", quote(k.name), i+1, g.casts[i]))
+	}
+	for i, cast := range []string{"int4", "int4", "int8"} {
+		arrays = append(arrays, fmt.Sprintf("$%d::%s[]", len(g.table.key)+i+1, cast))
+		names = append(names, fmt.Sprintf("o%d", i+1))
+		match = append(match, fmt.Sprintf("t.%s = n.o%d", quote(originColumns[i].name), i+1))
+	}
+	g.equalSQL = fmt.Sprintf("SELECT n.i FROM unnest(%s) WITH ORDINALITY AS n(%s, i) JOIN %s AS t ON %s",
+		strings.Join(arrays, ", "), strings.Join(names, ", "), g.name, strings.Join(match, " AND "))
+}
+
+// rowParams makes the arrays of the first n row columns and of the origin's
+// first origins columns.
+func rowParams(rows []*row, n, origins int) params {
+	arrays := make([][]byte, n)
+	for i := range arrays {
+		arrays[i] = array(oidText, len(rows), len(rows)*16)
+	}
+	var cut [][]byte
+	for _, r := range rows {
+		cut = fields(r.line, cut)
+		for i := range n {
+			if cut[i] == nil {
+				arrays[i] = appendNullElem(arrays[i])
+			} else {
+				arrays[i] = appendBytesElem(arrays[i], cut[i])
+			}
+		}
+	}
+	var p params
+	for _, a := range arrays {
+		// array_recv wants to know of NULLs no more than that there may be some.
+		p.add(oidTextArray, a)
+	}
+	p.int4s(len(rows), func(i int) int32 { return rows[i].topicID })
+	p.int4s(len(rows), func(i int) int32 { return rows[i].partition })
+	p.int8s(len(rows), func(i int) int64 { return rows[i].offset })
+	if origins > 3 {
+		p.times(len(rows), func(i int) int64 { return rows[i].millis })
+	}
+	return p
+}
+
+// merge is one INSERT of rows in a table, and what became of them.
+type merge struct {
+	target   *target
+	rows     []*row
+	returned []outcome
+}
+
+// outcome is what RETURNING says of one row.
+type outcome struct {
+	origin
+	inserted bool
+}
+
+// origin names a record.
+type origin struct {
+	topicID, partition int32
+	offset             int64
+}
+
+func (r *row) origin() origin { return origin{r.topicID, r.partition, r.offset} }
+
+// step is the INSERT.
+func (m *merge) step() step {
+	s := step{
+		doing:  "writing " + m.target.name,
+		sql:    m.target.mergeSQL,
+		params: rowParams(m.rows, len(m.target.casts), len(originColumns)),
+	}
+	if m.target.tape {
+		s.sql = m.target.insertSQL
+		return s
+	}
+	m.returned = m.returned[:0]
+	s.read = func(r *pgconn.ResultReader) {
+		for r.NextRow() {
+			v := r.Values()
+			m.returned = append(m.returned, outcome{
+				origin{int32(binary.BigEndian.Uint32(v[0])), int32(binary.BigEndian.Uint32(v[1])), int64(binary.BigEndian.Uint64(v[2]))},
+				v[3][0] == 1,
+			})
+		}
+	}
+	return s
+}
+
+// count adds the fates of the rows that were written and returns the others:
+// their keys are held by this transaction, and their rows are newer or equal.
+func (m *merge) count(counts []connect.Counts) (lost []*row) {
+	if m.target.tape {
+		countInserted(m.rows, counts)
+		return nil
+	}
+	insertedAll := len(m.returned) == len(m.rows)
+	for i := range m.returned {
+		insertedAll = insertedAll && m.returned[i].inserted
+	}
+	if insertedAll {
+		countInserted(m.rows, counts)
+		return nil
+	}
+	written := make(map[origin]bool, len(m.returned))
+	for _, o := range m.returned {
+		written[o.origin] = o.inserted
+	}
+	for _, r := range m.rows {
+		inserted, ok := written[r.origin()]
+		if !ok {
+			lost = append(lost, r)
+			continue
+		}
+		counts[r.part].Written++
+		if inserted {
+			counts[r.part].Inserted++
+		}
+	}
+	return lost
+}
+
+func countInserted(rows []*row, counts []connect.Counts) {
+	for _, r := range rows {
+		counts[r.part].Written++
+		counts[r.part].Inserted++
+	}
+}
+
+// equalStep finds out which of the rows that lost are in the table already, as
+// the same record, and counts those as unchanged, the others as stale.
+func (g *target) equalStep(lost []*row, counts []connect.Counts) step {
+	return step{
+		doing:  "comparing with " + g.name,
+		sql:    g.equalSQL,
+		params: rowParams(lost, len(g.table.key), 3),
+		read: func(r *pgconn.ResultReader) {
+			for _, l := range lost {
+				counts[l.part].Stale++
+			}
+			for r.NextRow() {
+				l := lost[int64(binary.BigEndian.Uint64(r.Values()[0]))-1]
+				counts[l.part].Stale--
+				counts[l.part].Unchanged++
+			}
+		},
+	}
+}

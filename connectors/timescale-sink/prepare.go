@@ -1,0 +1,187 @@
+package timescalesink
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/qicore/tickconnect/connect"
+	"github.com/qicore/tickconnect/marketdata"
+)
+
+// preparer turns records into rows. It is safe for concurrent use.
+type preparer struct {
+	cfg      *Config
+	decoders sync.Pool // of *decoding
+	info     *schemaCache
+	counters *Counters
+}
+
+// decoding is what decoding one record needs; it is reused so that a record
+// allocates nothing here.
+type decoding struct {
+	marketdata.Decoder
+	price     marketdata.Price
+	ohlcv     marketdata.OHLCV
+	level1    marketdata.Level1
+	trade     marketdata.Trade
+	analytics marketdata.Analytics
+}
+
+func newPreparer(cfg *Config, info *schemaCache, counters *Counters) *preparer {
+	return &preparer{
+		cfg: cfg, info: info, counters: counters,
+		decoders: sync.Pool{New: func() any { return new(decoding) }},
+	}
+}
+
+// prepare implements connect.Preparer.
+func (p *preparer) prepare(dst []byte, topic string, partition int32, r *connect.Record) ([]byte, error) {
+	kind, exchange, ok := marketdata.KindOfTopic(topic)
+	switch {
+	case ok && p.cfg.ignored(kind), !ok && p.cfg.ignoredTopic(topic), r.Value == nil:
+		return dst, connect.ErrFiltered
+	case !ok: // Open refuses such a topic, so that none of its records comes here.
+		return dst, &connect.RecordError{
+			Stage: connect.StageValueConverter, Reason: "unknown_kind",
+			Message: "the topic's name tells no kind of market data",
+		}
+	}
+	d := p.decoders.Get().(*decoding)
+	defer p.decoders.Put(d)
+	defer d.release(kind)
+	w := rowWriter{buf: dst, kind: kind, limits: p.info.limits(kind), topicExchange: exchange}
+	err := d.write(&w, r, topic, partition)
+	if err == nil {
+		err = w.err
+	}
+	if err != nil {
+		return dst, recordError(err)
+	}
+	p.counters.UnknownFields.Add(int64(d.UnknownFields()))
+	if w.mismatch {
+		p.counters.ExchangeMismatches.Add(1)
+	}
+	return w.buf, nil
+}
+
+func recordError(err error) error {
+	var bad *marketdata.Error
+	if errors.As(err, &bad) {
+		return &connect.RecordError{
+			Stage: connect.StageValueConverter, Reason: bad.Reason, Column: bad.Field, Message: bad.Message,
+		}
+	}
+	var rec *connect.RecordError
+	if errors.As(err, &rec) {
+		return rec
+	}
+	return &connect.RecordError{Stage: connect.StageValueConverter, Reason: "undecodable", Message: err.Error()}
+}
+
+// write decodes the record and writes its fields in the order of its table's columns.
+func (d *decoding) write(w *rowWriter, r *connect.Record, topic string, partition int32) error {
+	now := time.Now()
+	switch w.kind {
+	case marketdata.KindPrice:
+		if err := d.Price(r.Value, now, &d.price); err != nil {
+			return err
+		}
+		v := &d.price
+		w.begin(v.Time, v.ExchangeID).text(v.CoinID).text(v.ExchangeID).time(v.Time).endKey()
+		w.text(v.Symbol).decimal(v.USDPrice).decimal(v.MarketCap).decimal(v.Volume24h)
+		w.text(v.Source).text(v.Attribution).flags(v.Flags)
+	case marketdata.KindOHLCV:
+		if err := d.OHLCV(r.Value, now, &d.ohlcv); err != nil {
+			return err
+		}
+		v := &d.ohlcv
+		w.begin(v.Time, v.ExchangeID).text(v.ExchangeID).text(v.Symbol).text(v.Interval).text(v.Source).time(v.Time).endKey()
+		w.decimal(v.Open).decimal(v.High).decimal(v.Low).decimal(v.Close).decimal(v.Volume).decimal(v.QuoteVolume)
+		w.integer(v.Trades).decimal(v.VWAP).boolean(v.Closed).flags(v.Flags)
+	case marketdata.KindLevel1:
+		if err := d.Level1(r.Value, now, &d.level1); err != nil {
+			return err
+		}
+		v := &d.level1
+		w.begin(v.Time, v.ExchangeID).text(v.ExchangeID).text(v.Symbol).time(v.Time).endKey()
+		w.decimal(v.BidPrice).decimal(v.BidSize).decimal(v.AskPrice).decimal(v.AskSize).decimal(v.Sequence)
+		w.optional(v.Source).flags(v.Flags)
+	case marketdata.KindTrade:
+		if err := d.Trade(r.Value, now, &d.trade); err != nil {
+			return err
+		}
+		v := &d.trade
+		w.begin(v.Time, v.ExchangeID).text(v.ExchangeID).text(v.Symbol)
+		if v.TradeID != "" {
+			w.text(v.TradeID)
+		} else {
+			w.originID(topic, partition, r.Offset)
+		}
+		w.time(v.Time).endKey()
+		w.decimal(v.Price).decimal(v.Size).optional(v.Side).optional(v.Source).flags(v.Flags)
+	case marketdata.KindAnalytics:
+		if err := d.Analytics(r.Value, now, &d.analytics); err != nil {
+			return err
+		}
+		v := &d.analytics
+		exchange := v.ExchangeID
+		if exchange == "" {
+			exchange = w.topicExchange
+		}
+		w.begin(v.Time, exchange).text(exchange).text(v.Symbol).text(v.Source).time(v.Time).endKey()
+		w.decimal(v.TotalMarketCap).decimal(v.TotalVolume).decimal(v.BTCDominance).decimal(v.ETHDominance)
+		w.decimal(v.ActiveCryptocurrencies).decimal(v.Markets).decimal(v.MarketCapChange24h)
+		w.optional(v.Metrics).optional(v.Attribution).flags(v.Flags)
+	}
+	return nil
+}
+
+// release lets go of the record's value, to which the decoded texts refer.
+func (d *decoding) release(kind marketdata.Kind) {
+	switch kind {
+	case marketdata.KindPrice:
+		d.price = marketdata.Price{}
+	case marketdata.KindOHLCV:
+		d.ohlcv = marketdata.OHLCV{}
+	case marketdata.KindLevel1:
+		d.level1 = marketdata.Level1{}
+	case marketdata.KindTrade:
+		d.trade = marketdata.Trade{}
+	case marketdata.KindAnalytics:
+		d.analytics = marketdata.Analytics{}
+	}
+}
+
+// misfit says that a value has more digits than its column keeps: PostgreSQL
+// would round it in silence (promise 7).
+func misfit(name string, d marketdata.Decimal, l numericLimit) error {
+	return &connect.RecordError{
+		Stage: connect.StageTaskPut, Reason: "numeric_does_not_fit", Column: name,
+		Message: fmt.Sprintf("%s: %s does not fit numeric(%d,%d) without being changed",
+			name, shorten(d.String()), l.precision, l.scale),
+	}
+}
+
+func shorten(s string) string {
+	if len(s) > 100 {
+		return s[:100] + "..."
+	}
+	return s
+}
+
+// fits says whether the column keeps the value unchanged. Zeros at the end of a
+// fraction carry no value.
+func (l numericLimit) fits(d marketdata.Decimal) bool {
+	integer, scale := d.Digits()
+	if scale > l.scale {
+		text := d.String()
+		if strings.ContainsAny(text, "eE") {
+			return false
+		}
+		scale -= len(text) - len(strings.TrimRight(text, "0"))
+	}
+	return scale <= l.scale && integer <= l.precision-l.scale
+}

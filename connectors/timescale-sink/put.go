@@ -1,0 +1,266 @@
+package timescalesink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/qicore/tickconnect/connect"
+)
+
+// putAttempts bounds how often one Put is tried again at once, where a deadlock,
+// a serialization failure or a race with another fence ended its transaction.
+const putAttempts = 4
+
+// Put implements connect.Sink (promises 1 and 2). The transaction is: the
+// fence; the rows, tables in one fixed order, rows in the order of their keys;
+// dead letters; the ledger; COMMIT. A small batch takes two round trips.
+//
+// A connection that is lost during COMMIT leaves open whether it happened: the
+// error is Retriable, and the ledger, read again, knows.
+func (s *Sink) Put(ctx context.Context, b *connect.Batch) (connect.Result, error) {
+	if s.closed {
+		return connect.Result{}, errSinkClosed
+	}
+	if len(b.Parts) == 0 {
+		return connect.Result{}, nil
+	}
+	p, err := s.makePlan(b)
+	if err != nil {
+		return connect.Result{}, err
+	}
+	var counts []connect.Counts
+	for attempt := 1; ; attempt++ {
+		counts, err = s.putOnce(ctx, p, attempt > 1)
+		if err == nil {
+			for i := range b.Parts {
+				delete(s.busySince, b.Parts[i].TopicPartition)
+			}
+			return connect.Result{Counts: counts}, nil
+		}
+		s.abort(ctx)
+		if attempt == putAttempts || !s.tryAgain(ctx, b, &err) {
+			break
+		}
+		s.connector.counters.PutRetries.Add(1)
+	}
+	return connect.Result{}, s.classifyPut(err, b)
+}
+
+// tryAgain says whether a Put that failed is worth another attempt at once. It
+// puts the reason in place of an error of the fence.
+func (s *Sink) tryAgain(ctx context.Context, b *connect.Batch, err *error) bool {
+	var failed *stepError
+	if errors.As(*err, &failed) && failed.fence && sqlState(*err) == codeDivisionByZero {
+		reason := s.explainFence(ctx, b)
+		if reason == nil {
+			return true
+		}
+		*err = reason
+		return false
+	}
+	switch sqlState(*err) {
+	case codeSerializationFailure, codeDeadlock:
+		return ctx.Err() == nil
+	case codeConfigurationLimit:
+		// Rows go into a compressed chunk, and PostgreSQL is to decompress more tuples
+		// than timescaledb.max_tuples_decompressed_per_dml_transaction: no record is to
+		// blame. The limit is lifted in this sink's transactions from now on.
+		if s.unlimited || !strings.Contains((*err).Error(), "decompress") {
+			return false
+		}
+		s.unlimited = true
+		s.connector.log.Warn("rows go into compressed chunks: lifting the decompression limit for them", "err", *err)
+		return true
+	}
+	return false
+}
+
+func (s *Sink) classifyPut(err error, b *connect.Batch) error {
+	switch code := sqlState(err); {
+	case code == codeDivisionByZero:
+		// The fence closed and opened again at each attempt, or moveLedger missed a
+		// row that this transaction held.
+		return connect.Retriable(fmt.Errorf("storing a batch: %w", err))
+	case strings.HasPrefix(code, "42"):
+		// A table, column or privilege is not what it was.
+		s.connector.schema.forget()
+		var failed *stepError
+		if errors.As(err, &failed) && failed.fence && code == "42P01" {
+			moved := make([]connect.TopicPartition, 0, len(b.Parts))
+			for i := range b.Parts {
+				moved = append(moved, b.Parts[i].TopicPartition)
+			}
+			return &connect.FencedError{Moved: moved} // the ledger is gone: another database
+		}
+	case code == codeReadOnly:
+		s.disconnect() // after a failover the primary is elsewhere
+	}
+	return classify("storing a batch", err)
+}
+
+// putOnce is one attempt. After an error the transaction is still to be ended.
+// careful has every table merged, whose rows are locked in the order of keys: a
+// COPY takes them in whatever order the chunks are met.
+func (s *Sink) putOnce(ctx context.Context, p *plan, careful bool) ([]connect.Counts, error) {
+	if err := s.connect(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.ensureChunks(ctx, p); err != nil {
+		return nil, err
+	}
+	counts := slices.Clone(p.counts)
+	steps := append(s.beginSteps(p.batch), s.replaceSteps(p.batch)...)
+	var merges []*merge
+	for t, rows := range p.rows {
+		g, paced := s.connector.schema.target(tables[t].kind), &s.paces[t]
+		if len(rows) == 0 {
+			continue
+		}
+		if g == nil {
+			return nil, fmt.Errorf("the table of %s was not opened", tables[t].kind)
+		}
+		for chunk := range slices.Chunk(rows, s.connector.statementRows) {
+			if len(chunk) < s.connector.cfg.CopyMin || careful || paced.merge && !g.tape {
+				m := &merge{target: g, rows: chunk}
+				merges, steps = append(merges, m), append(steps, m.step())
+				continue
+			}
+			if !g.tape {
+				steps = append(steps, sqlStep("SAVEPOINT rows"))
+			}
+			if err := s.run(ctx, steps); err != nil {
+				return nil, err
+			}
+			steps = steps[:0]
+			err := s.copyRows(ctx, g, p, chunk)
+			switch {
+			case err == nil:
+				countInserted(chunk, counts)
+				paced.copied()
+			case g.tape || sqlState(err) != codeUniqueViolation && sqlState(err) != codeDeadlock:
+				return nil, err
+			default:
+				paced.copyFailed()
+				m := &merge{target: g, rows: chunk}
+				merges = append(merges, m)
+				steps = append(steps, sqlStep("ROLLBACK TO SAVEPOINT rows"), m.step())
+			}
+		}
+	}
+	if err := s.run(ctx, steps); err != nil {
+		return nil, err
+	}
+	if err := s.countMerges(ctx, merges, counts); err != nil {
+		return nil, err
+	}
+	return counts, s.run(ctx, s.endSteps(p, counts))
+}
+
+// countMerges adds the fates of merged rows.
+func (s *Sink) countMerges(ctx context.Context, merges []*merge, counts []connect.Counts) error {
+	var steps []step
+	for _, m := range merges {
+		lost := m.count(counts)
+		if len(m.rows) >= s.connector.cfg.CopyMin {
+			s.paces[int(m.target.table.kind)-1].merged(len(lost) == 0 && allInserted(m.returned))
+		}
+		if len(lost) > 0 {
+			steps = append(steps, m.target.equalStep(lost, counts))
+		}
+	}
+	return s.run(ctx, steps)
+}
+
+func allInserted(outcomes []outcome) bool {
+	return !slices.ContainsFunc(outcomes, func(o outcome) bool { return !o.inserted })
+}
+
+// beginSteps open the transaction and pass the fence.
+func (s *Sink) beginSteps(b *connect.Batch) []step {
+	st, name := &s.connector.statements, s.connector.name
+	steps := []step{sqlStep("BEGIN ISOLATION LEVEL READ COMMITTED"), s.connector.settingsStep()}
+	if s.unlimited {
+		steps = append(steps, sqlStep("SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0"))
+	}
+	return append(steps, s.connector.gateStep(), st.generationFence(name, s.generation), st.ledgerFence(name, s.generation, b))
+}
+
+// endSteps store the dead letters, move the ledger and commit.
+func (s *Sink) endSteps(p *plan, counts []connect.Counts) []step {
+	st, name := &s.connector.statements, s.connector.name
+	var steps []step
+	if superseded := s.supersedeStep(p.batch); superseded != nil {
+		steps = append(steps, *superseded)
+	}
+	if len(p.dead) > 0 {
+		steps = append(steps, st.deadLetterStep(name, s.generation, p))
+	}
+	return append(steps, st.moveStep(name, s.generation, p.batch, counts), sqlStep("COMMIT"))
+}
+
+// step is one statement of a pipeline.
+type step struct {
+	doing  string
+	sql    string
+	params params
+	fence  bool
+	read   func(*pgconn.ResultReader) // reads all rows; nil where there is nothing to read
+}
+
+func sqlStep(sql string) step { return step{doing: sql, sql: sql} }
+
+// stepError says which statement of a pipeline failed.
+type stepError struct {
+	doing string
+	fence bool
+	err   error
+}
+
+func (e *stepError) Error() string { return e.doing + ": " + e.err.Error() }
+func (e *stepError) Unwrap() error { return e.err }
+
+// run executes the steps in one round trip. The server skips all that come
+// after one that fails.
+func (s *Sink) run(ctx context.Context, steps []step) error {
+	if len(steps) == 0 {
+		return nil
+	}
+	var b pgconn.Batch
+	for i := range steps {
+		p := &steps[i].params
+		b.ExecParams(steps[i].sql, p.values, p.oids, p.formats, binaryResults)
+	}
+	results := s.conn.PgConn().ExecBatch(ctx, &b)
+	done := 0
+	var last pgconn.CommandTag
+	for done < len(steps) && results.NextResult() {
+		r := results.ResultReader()
+		if read := steps[done].read; read != nil {
+			read(r)
+		}
+		tag, err := r.Close()
+		if err != nil {
+			break
+		}
+		last = tag
+		done++
+	}
+	if err := results.Close(); err != nil {
+		at := &steps[min(done, len(steps)-1)]
+		return &stepError{at.doing, at.fence, err}
+	}
+	if done < len(steps) {
+		return fmt.Errorf("%s: the server answered %d of %d statements", steps[done].doing, done, len(steps))
+	}
+	if steps[done-1].sql == "COMMIT" && last.String() != "COMMIT" {
+		return fmt.Errorf("COMMIT: the server answered %s", last)
+	}
+	return nil
+}
+
+var binaryResults = []int16{1}

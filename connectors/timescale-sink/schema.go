@@ -1,0 +1,312 @@
+package timescalesink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/qicore/tickconnect/marketdata"
+)
+
+// edition says which TimescaleDB answers.
+type edition struct {
+	version   string
+	community bool
+	schema    string // where the extension's functions are
+}
+
+var errNoTimescale = errors.New("connection.url: the database has no TimescaleDB; as a superuser run: CREATE EXTENSION timescaledb")
+
+func findEdition(ctx context.Context, q querier) (edition, error) {
+	var e edition
+	var license *string
+	err := q.QueryRow(ctx, `SELECT extversion, extnamespace::regnamespace::text, current_setting('timescaledb.license', true)
+		FROM pg_catalog.pg_extension WHERE extname = 'timescaledb'`).Scan(&e.version, &e.schema, &license)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return e, errNoTimescale
+	}
+	e.schema = strings.Trim(e.schema, `"`)
+	e.community = license != nil && *license == "timescale"
+	return e, err
+}
+
+// flawedError says that a table cannot be used as it is.
+type flawedError struct{ flaws []flaw }
+
+func (e *flawedError) Error() string {
+	messages := make([]string, 0, len(e.flaws))
+	for _, f := range e.flaws {
+		messages = append(messages, f.message)
+	}
+	return strings.Join(messages, "; ")
+}
+
+// fix is the SQL that mends the table.
+func (e *flawedError) fix() string {
+	fixes := make([]string, 0, len(e.flaws))
+	for _, f := range e.flaws {
+		fixes = append(fixes, f.fix)
+	}
+	return strings.Join(fixes, " ")
+}
+
+// schemaCache knows the tables as the database has them. It makes what is
+// missing, once for each process.
+type schemaCache struct {
+	cfg *Config
+	log *slog.Logger
+
+	gate    gate // held while the database is asked
+	edition *edition
+	own     bool // the sink's own tables are there
+	stale   atomic.Bool
+	targets [5]atomic.Pointer[target]
+}
+
+func newSchemaCache(cfg *Config, log *slog.Logger) *schemaCache {
+	return &schemaCache{cfg: cfg, log: log, gate: newGate()}
+}
+
+// target returns the table of a kind; nil before ensure was asked for it.
+func (s *schemaCache) target(kind marketdata.Kind) *target {
+	return s.targets[int(kind)-1].Load()
+}
+
+func (s *schemaCache) limits(kind marketdata.Kind) []numericLimit {
+	if t := s.target(kind); t != nil {
+		return t.limits
+	}
+	return nil
+}
+
+// forget has the next ensure look at the database again, after it refused a
+// statement for the shape of a table or a privilege.
+func (s *schemaCache) forget() {
+	s.stale.Store(true)
+}
+
+// ensure makes sure that the sink's own tables and those of the kinds are there
+// and fit. Its map holds a *flawedError for each kind whose table does not fit.
+func (s *schemaCache) ensure(ctx context.Context, conn *pgx.Conn, kinds []marketdata.Kind) (map[marketdata.Kind]*flawedError, error) {
+	if err := s.gate.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer s.gate.unlock()
+	fresh := s.stale.Swap(false)
+	if fresh {
+		s.own, s.edition = false, nil
+	}
+	if s.edition == nil {
+		e, err := findEdition(ctx, conn)
+		if err != nil {
+			return nil, err
+		}
+		s.edition = &e
+		if !e.community {
+			s.log.Info("TimescaleDB is the Apache edition: no columnstore, no retention policy, no continuous aggregates",
+				"version", e.version)
+		}
+	}
+	if !s.own {
+		if err := s.ensureOwn(ctx, conn); err != nil {
+			return nil, err
+		}
+		s.own = true
+	}
+	flawed := map[marketdata.Kind]*flawedError{}
+	for _, kind := range kinds {
+		if s.target(kind) != nil && !fresh {
+			continue
+		}
+		t, err := s.ensureTable(ctx, conn, tableOf(kind))
+		var f *flawedError
+		switch {
+		case errors.As(err, &f):
+			s.targets[int(kind)-1].Store(nil)
+			flawed[kind] = f
+		case err != nil:
+			return nil, err
+		default:
+			s.targets[int(kind)-1].Store(t)
+		}
+	}
+	return flawed, nil
+}
+
+// ensureOwn makes the sink's own tables and adds columns that an older version
+// did not have. Nothing is made, and no privilege needed, where all is there.
+func (s *schemaCache) ensureOwn(ctx context.Context, conn *pgx.Conn) error {
+	statements, err := s.missingOwn(ctx, conn)
+	if err != nil || len(statements) == 0 {
+		return err
+	}
+	if !s.cfg.AutoCreate {
+		return fmt.Errorf("auto.create: false, and the sink's own tables are not complete; run: %s", strings.Join(statements, "; "))
+	}
+	return s.migrate(ctx, conn, func(tx pgx.Tx) error {
+		statements, err := s.missingOwn(ctx, tx)
+		if err != nil {
+			return err
+		}
+		return execAll(ctx, tx, statements)
+	})
+}
+
+// missingOwn gives the statements that complete the sink's own tables.
+func (s *schemaCache) missingOwn(ctx context.Context, q querier) ([]string, error) {
+	var out []string
+	var schemaExists bool
+	if err := q.QueryRow(ctx, "SELECT to_regnamespace($1) IS NOT NULL", quote(s.cfg.SchemaName)).Scan(&schemaExists); err != nil {
+		return nil, err
+	}
+	if !schemaExists {
+		out = append(out, "CREATE SCHEMA IF NOT EXISTS "+quote(s.cfg.SchemaName))
+	}
+	for i := range ownTables {
+		t := &ownTables[i]
+		f, err := findTable(ctx, q, s.cfg.SchemaName, t.name)
+		if err != nil {
+			return nil, err
+		}
+		if !f.exists {
+			out = append(out, t.statements(s.cfg.SchemaName)...)
+			continue
+		}
+		for _, c := range t.columns {
+			if f.column(c.name) == nil {
+				out = append(out, fmt.Sprintf("ALTER TABLE %s ADD COLUMN IF NOT EXISTS %s %s",
+					quote(s.cfg.SchemaName, t.name), quote(c.name), c.definition))
+			}
+		}
+	}
+	return out, nil
+}
+
+func (s *schemaCache) ensureTable(ctx context.Context, conn *pgx.Conn, t *table) (*target, error) {
+	name := s.cfg.tableName(t.kind)
+	found, err := findTable(ctx, conn, s.cfg.SchemaName, name)
+	if err != nil {
+		return nil, err
+	}
+	if !found.exists {
+		statements := s.cfg.createStatements(t, *s.edition)
+		if !s.cfg.AutoCreate {
+			return nil, &flawedError{[]flaw{{
+				fmt.Sprintf("table %s is missing and auto.create is false", quote(s.cfg.SchemaName, name)),
+				strings.Join(statements, "; ") + ";",
+			}}}
+		}
+		err := s.migrate(ctx, conn, func(tx pgx.Tx) error {
+			f, err := findTable(ctx, tx, s.cfg.SchemaName, name)
+			if err != nil || f.exists {
+				return err // another process was first
+			}
+			return execAll(ctx, tx, statements)
+		})
+		if err != nil {
+			return nil, fmt.Errorf("making table %s: %w", name, err)
+		}
+		s.log.Info("made table", "table", quote(s.cfg.SchemaName, name))
+		if found, err = findTable(ctx, conn, s.cfg.SchemaName, name); err != nil {
+			return nil, err
+		}
+	} else if err := s.ensureRetention(ctx, conn, t, found); err != nil {
+		return nil, err
+	}
+	if flaws := s.cfg.flaws(t, found); len(flaws) > 0 {
+		return nil, &flawedError{flaws}
+	}
+	return newTarget(s.cfg, t, found), nil
+}
+
+// ensureRetention adds the retention that was asked for to a table that was
+// there; a role that may not is told, and goes on without.
+func (s *schemaCache) ensureRetention(ctx context.Context, conn *pgx.Conn, t *table, f *foundTable) error {
+	if s.cfg.Retention == 0 || !s.edition.community || !f.hypertable {
+		return nil
+	}
+	_, err := conn.Exec(ctx, s.cfg.retentionStatement(t, *s.edition))
+	if sqlState(err) == codeInsufficientPrivilege {
+		s.log.Warn("retention.ms: the role may not set a retention policy", "table", s.cfg.tableName(t.kind), "err", err)
+		return nil
+	}
+	return err
+}
+
+// migrate runs DDL, one process at a time.
+func (s *schemaCache) migrate(ctx context.Context, conn *pgx.Conn, run func(pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", lockKey("schema", s.cfg.SchemaName)); err != nil {
+			return err
+		}
+		return run(tx)
+	})
+}
+
+// lockKey makes the key of an advisory lock.
+func lockKey(parts ...string) int64 {
+	h := fnv.New64a()
+	h.Write([]byte("tickconnect"))
+	for _, p := range parts {
+		h.Write([]byte{0})
+		h.Write([]byte(p))
+	}
+	return int64(h.Sum64())
+}
+
+func execAll(ctx context.Context, tx pgx.Tx, statements []string) error {
+	for _, sql := range statements {
+		if _, err := tx.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("%s: %w", firstLine(sql), err)
+		}
+	}
+	return nil
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
+
+// target is a kind's table as the database has it, with the statements that
+// write it.
+type target struct {
+	table      *table
+	name       string // quoted, with its schema
+	tape       bool
+	hypertable bool
+	limits     []numericLimit // by row column; nil where none has one
+	casts      []string       // by row column, the type as the database has it
+	copySQL    string
+	mergeSQL   string
+	insertSQL  string // of the tape
+	equalSQL   string
+	chunks     chunkCache
+}
+
+func newTarget(cfg *Config, t *table, f *foundTable) *target {
+	g := &target{
+		table: t, name: quote(cfg.SchemaName, cfg.tableName(t.kind)),
+		tape: cfg.isTape(t), hypertable: f.hypertable, chunks: chunkCache{gate: newGate()},
+	}
+	columns := t.rowColumns()
+	limits := make([]numericLimit, len(columns))
+	for i, c := range columns {
+		got := f.column(c.name)
+		g.casts = append(g.casts, got.sqlType)
+		limits[i] = got.limit
+	}
+	if slices.ContainsFunc(limits, func(l numericLimit) bool { return l.precision > 0 }) {
+		g.limits = limits
+	}
+	g.copySQL = fmt.Sprintf("COPY %s (%s) FROM STDIN", g.name, quoted("", t.columns()))
+	g.writeStatements()
+	return g
+}

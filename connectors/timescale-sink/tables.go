@@ -1,0 +1,130 @@
+package timescalesink
+
+import (
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/qicore/tickconnect/marketdata"
+)
+
+// column is a column that the sink writes.
+type column struct {
+	name    string
+	sqlType string
+	notNull bool
+}
+
+// table is what a kind of market data is stored in: its key columns, its value
+// columns, then the origin of the row, which every table has.
+type table struct {
+	kind    marketdata.Kind
+	key     []column // in the order of the row; the last one is the time
+	values  []column
+	tape    bool // the kind has no natural key: rows are only appended
+	segment string
+	order   string
+}
+
+// timeColumn is the hypertable's dimension in every table.
+const timeColumn = "time"
+
+func key(name string) column     { return column{name, "text", true} }
+func text(name string) column    { return column{name, "text", false} }
+func decimal(name string) column { return column{name, "numeric", false} }
+func needed(name string) column  { return column{name, "numeric", true} }
+
+var keyTime = column{timeColumn, "timestamptz", true}
+
+// flagsColumn is the last value column of every table.
+var flagsColumn = column{"flags", "text[]", false}
+
+// originColumns say which record a row comes from. origin_topic is an id of
+// connector_topics; origin_time is the record's Kafka timestamp.
+var originColumns = []column{
+	{"origin_topic", "integer", false},
+	{"origin_partition", "integer", false},
+	{"origin_offset", "bigint", false},
+	{"origin_time", "timestamptz", false},
+}
+
+// tables are in the fixed order in which every transaction writes them
+// (promise 2). prepare.go writes a row's fields in the order of the columns here.
+var tables = []*table{
+	{
+		kind: marketdata.KindPrice,
+		key:  []column{key("coin_id"), key("exchange_id"), keyTime},
+		values: []column{
+			text("symbol"), needed("usd_price"), decimal("market_cap"), decimal("volume_24h"),
+			text("source"), text("attribution"), flagsColumn,
+		},
+		segment: "coin_id,exchange_id", order: "time DESC",
+	},
+	{
+		kind: marketdata.KindOHLCV,
+		key:  []column{key("exchange_id"), key("symbol"), key("interval"), key("source"), keyTime},
+		values: []column{
+			needed("open"), needed("high"), needed("low"), needed("close"), needed("volume"),
+			decimal("quote_volume"),
+			{"trades", "bigint", false},
+			decimal("vwap"),
+			{"closed", "boolean", false},
+			flagsColumn,
+		},
+		segment: "exchange_id,symbol,interval,source", order: "time DESC",
+	},
+	{
+		kind: marketdata.KindLevel1,
+		key:  []column{key("exchange_id"), key("symbol"), keyTime},
+		values: []column{
+			decimal("bid_price"), decimal("bid_size"), decimal("ask_price"), decimal("ask_size"),
+			decimal("sequence"), text("source"), flagsColumn,
+		},
+		tape:    true,
+		segment: "exchange_id,symbol", order: "time DESC",
+	},
+	{
+		kind: marketdata.KindTrade,
+		key:  []column{key("exchange_id"), key("symbol"), key("trade_id"), keyTime},
+		values: []column{
+			needed("price"), needed("size"), text("side"), text("source"), flagsColumn,
+		},
+		segment: "exchange_id,symbol", order: "time DESC, trade_id",
+	},
+	{
+		kind: marketdata.KindAnalytics,
+		key:  []column{key("exchange_id"), key("symbol"), key("source"), keyTime},
+		values: []column{
+			decimal("total_market_cap"), decimal("total_volume"), decimal("btc_dominance"), decimal("eth_dominance"),
+			decimal("active_cryptocurrencies"), decimal("markets"), decimal("market_cap_change_24h"),
+			{"metrics", "jsonb", false},
+			text("attribution"), flagsColumn,
+		},
+		segment: "exchange_id,symbol,source", order: "time DESC",
+	},
+}
+
+func tableOf(kind marketdata.Kind) *table { return tables[int(kind)-int(marketdata.KindPrice)] }
+
+// rowColumns are the columns whose fields a prepared row holds.
+func (t *table) rowColumns() []column {
+	return append(append(make([]column, 0, len(t.key)+len(t.values)), t.key...), t.values...)
+}
+
+// columns are all columns that the sink writes.
+func (t *table) columns() []column { return append(t.rowColumns(), originColumns...) }
+
+// quoted lists columns for SQL, each after prefix.
+func quoted(prefix string, columns []column) string {
+	var b strings.Builder
+	for i, c := range columns {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(prefix)
+		b.WriteString(quote(c.name))
+	}
+	return b.String()
+}
+
+func quote(names ...string) string { return pgx.Identifier(names).Sanitize() }
