@@ -1,0 +1,50 @@
+package main
+
+import (
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/qicore/tickconnect/connect"
+	timescalesink "github.com/qicore/tickconnect/connectors/timescale-sink"
+)
+
+// newRegistry holds the metrics of the process itself; workers add theirs.
+func newRegistry() *prometheus.Registry {
+	b := thisBuild()
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name:        "tickconnect_build_info",
+		Help:        "Always 1; the labels say which version runs.",
+		ConstLabels: prometheus.Labels{"version": b.Version, "commit": b.Commit, "go": b.Go},
+	})
+	info.Set(1)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), info)
+	return registry
+}
+
+// registerCounters adds what a timescale-sink counts beside its ledger.
+func registerCounters(registry prometheus.Registerer, connector string, target connect.Connector) {
+	counting, ok := target.(interface {
+		Counters() *timescalesink.Counters
+	})
+	if !ok {
+		return
+	}
+	c := counting.Counters()
+	for _, m := range []struct {
+		name, help string
+		value      *atomic.Int64
+	}{
+		{"tickconnect_exchange_mismatches_total", "Records whose exchange is not the one in their topic's name; the record's is stored.", &c.ExchangeMismatches},
+		{"tickconnect_unknown_fields_total", "Fields of records that no column takes.", &c.UnknownFields},
+		{"tickconnect_backends_ended_total", "Database backends that were ended since they held ledger rows longer than fence.timeout.ms.", &c.BackendsEnded},
+		{"tickconnect_chunks_made_total", "Chunks that were made ahead of the transactions which need them.", &c.ChunksMade},
+		{"tickconnect_put_retries_total", "Transactions that were tried again at once, after a deadlock or a failed COPY.", &c.PutRetries},
+	} {
+		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: m.name, Help: m.help, ConstLabels: prometheus.Labels{"connector": connector},
+		}, func() float64 { return float64(m.value.Load()) }))
+	}
+}
