@@ -165,7 +165,7 @@ func TestFetchSizeFollowsTheBudget(t *testing.T) {
 	for _, tc := range []struct {
 		partitions   int64
 		fetch, batch int
-	}{{0, fetchMaxBytes, 256}, {12, fetchMaxBytes, 256}, {360, 37282, 9}, {100_000, fetchMinBytes, 4}} {
+	}{{0, fetchMaxBytes, 256}, {12, 559240, 136}, {360, 18641, 4}, {100_000, fetchMinBytes, 4}} {
 		t.Run(fmt.Sprint(tc.partitions), func(t *testing.T) {
 			cfg := testConfig("t")
 			s, err := New("c", testClient([]string{"127.0.0.1:1"}), cfg, testLog(t))
