@@ -272,6 +272,9 @@ func (s *Source) sizeFetches(conf *sarama.Config) {
 	partitions := max(s.partitions.Load(), 1)
 	size := s.config.FetchBudgetBytes / (partitions * prefetchFactor)
 	size = min(max(size, fetchMinBytes), fetchMaxBytes)
+	if conf.Consumer.Fetch.Default == int32(size) {
+		return // sarama's connections read their configuration at any time
+	}
 	conf.Consumer.Fetch.Default = int32(size)
 	conf.ChannelBufferSize = int(size / channelBytes)
 }

@@ -101,7 +101,7 @@ func (a *Admin) Reset(ctx context.Context, r Reset) (generation int32, err error
 		if err != nil {
 			return err
 		}
-		if err := c.checkTapes(closed, r.Next); err != nil {
+		if err := c.checkTapes(closed, &r); err != nil {
 			return err
 		}
 		if err := c.retireTopics(ctx, tx, r.MadeAgain, old); err != nil {
@@ -169,16 +169,20 @@ func (c *Connector) closeRows(ctx context.Context, tx pgx.Tx, generation int32) 
 	return out, err
 }
 
-// checkTapes refuses to go back where that would store rows twice.
-func (c *Connector) checkTapes(closed map[connect.TopicPartition]ledgerRow, next map[connect.TopicPartition]int64) error {
-	for tp, offset := range next {
+// checkTapes refuses to go back where stored rows would have to be found and
+// replaced and no index finds them. A topic made again has no stored rows.
+func (c *Connector) checkTapes(closed map[connect.TopicPartition]ledgerRow, r *Reset) error {
+	for tp, offset := range r.Next {
 		kind, _, ok := marketdata.KindOfTopic(tp.Topic)
+		if _, again := r.MadeAgain[tp.Topic]; again {
+			continue
+		}
 		if !ok || !c.cfg.isTape(tableOf(kind)) || c.cfg.TapeReplayIndex {
 			continue
 		}
 		if row, known := closed[tp]; known && offset < row.next {
 			return fmt.Errorf("%s: going back from %d to %d would store rows of a tape twice; "+
-				"set tape.replay.index to true, or replay into another table", tp, row.next, offset)
+				"set tape.replay.index to true, so that they are replaced", tp, row.next, offset)
 		}
 	}
 	return nil
