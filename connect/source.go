@@ -61,6 +61,8 @@ type Bounds struct {
 // Span is what a direct read of a log showed about the offsets [From, Next).
 type Span struct {
 	From, Next int64
+	// TopicID is that of the topic which was read; zero where the broker gives none.
+	TopicID TopicID
 	// Start is the log's first offset: the offsets below it have expired.
 	Start int64
 	// Records are the committed data records in the span, with exact keys, values
@@ -70,11 +72,13 @@ type Span struct {
 
 // Log reads partitions directly, beside the consumer groups.
 type Log interface {
-	// Bounds reads the ends of partitions. One that does not exist is left out.
+	// Bounds reads the ends of partitions. One that does not exist is left out; with
+	// an error come those that could be read all the same.
 	Bounds(ctx context.Context, tps []TopicPartition) (map[TopicPartition]Bounds, error)
 	// Read shows what the log holds in [from, to), under read_committed. It may
 	// stop early, at a Next of its choice above from, to bound its memory; a Next
-	// equal to from means that the log cannot be read there yet.
+	// equal to from means that nothing was shown: the log cannot be read there yet,
+	// or the broker answered with nothing, which proves nothing.
 	Read(ctx context.Context, tp TopicPartition, from, to int64) (Span, error)
 }
 

@@ -29,7 +29,12 @@ func (t *task) revoke(sess connect.Session) {
 			i--
 		}
 	}
-	t.refused = slices.DeleteFunc(t.refused, func(o *opening) bool { return o.sess == sess })
+	t.refused = slices.DeleteFunc(t.refused, func(o *opening) bool {
+		if o.sess == sess {
+			t.orphans = append(t.orphans, o.claims[0].TopicPartition)
+		}
+		return o.sess == sess
+	})
 	for _, p := range t.order {
 		if p.sess == sess {
 			p.draining = true
@@ -66,27 +71,44 @@ func (t *task) proved(sess connect.Session, tp connect.TopicPartition, s connect
 	if p == nil || p.sess != sess {
 		return
 	}
-	p.proving = false
+	p.proving, p.unexplained = false, nil
 	if p.lost {
+		return
+	}
+	if p.isAnother(s.TopicID) {
+		t.lose(p) // the topic was made again: the next session sees it, and is refused
 		return
 	}
 	p.prove(s)
 	t.askProof(p)
 }
 
-func (t *task) askProof(p *part) {
-	if len(p.gaps) > 0 && !p.proving && !p.lost {
-		p.proving = true
-		t.fx.prove(p, p.gaps[0])
+// notProved says that reads of a partition's gap show nothing, and why.
+func (t *task) notProved(sess connect.Session, tp connect.TopicPartition, err error) {
+	if p := t.parts[tp]; p != nil && p.sess == sess {
+		p.unexplained = err
 	}
+}
+
+// askProof asks for a read of the partition's gaps, unless it holds its share
+// already and can store something first (promise 8).
+func (t *task) askProof(p *part) {
+	if len(p.gaps) == 0 || p.proving || p.lost {
+		return
+	}
+	if p.end() > p.next && p.bytes >= t.cfg.share() {
+		return
+	}
+	p.proving = true
+	t.fx.prove(p, p.wanted())
 }
 
 // logEnd takes the log's last stable offset. Where nothing arrived since the
 // last time although the log goes on, the rest is read directly: it may hold
 // control records only (promise 3).
-func (t *task) logEnd(tp connect.TopicPartition, stable int64) {
+func (t *task) logEnd(tp connect.TopicPartition, id connect.TopicID, stable int64) {
 	p := t.parts[tp]
-	if p == nil || p.lost || p.draining {
+	if p == nil || p.lost || p.draining || p.isAnother(id) {
 		return
 	}
 	if p.polled == p.arrived && len(p.queue) == 0 && len(p.gaps) == 0 {
@@ -98,24 +120,35 @@ func (t *task) logEnd(tp connect.TopicPartition, stable int64) {
 
 // opened is the result of callOpen.
 func (t *task) opened(o *opening, pos []connect.Position, err error, now time.Time) {
-	if err != nil {
-		if o.sess.Context().Err() != nil {
-			t.close(o, nil, err)
-			return
+	o.checking = false
+	if !slices.Contains(t.openings, o) && !slices.Contains(t.refused, o) {
+		for _, c := range o.claims { // its session ended while the log was asked
+			if t.parts[c.TopicPartition] == nil {
+				t.orphans = append(t.orphans, c.TopicPartition)
+			}
 		}
+		return
+	}
+	if err != nil {
 		o.failed = err
 		if o.retry {
 			o.notUntil = now.Add(t.cfg.failedRetry)
+			return
+		}
+		if o.sess.Context().Err() != nil {
+			t.close(o, nil, err)
+			return
 		}
 		if isOperators(err) {
 			o.notUntil = now.Add(t.cfg.failedRetry)
 			t.fx.note(troubleOpen, o.claims[0].TopicPartition, err)
 			return
 		}
-		t.hold(err, now)
+		// Only this opening waits: what can be stored of other topics is stored.
+		o.notUntil = now.Add(t.jitter(o.attempt))
+		o.attempt++
 		return
 	}
-	t.succeeded()
 	if o.retry {
 		t.openedAgain(o, pos[0], now)
 		return
@@ -128,7 +161,7 @@ func (t *task) opened(o *opening, pos []connect.Position, err error, now time.Ti
 			t.refuse(o.sess, c, err, now)
 			continue
 		}
-		p := newPart(o.sess, c.TopicPartition, pos[i].Next)
+		p := newPart(o.sess, c, pos[i].Next)
 		if start > p.next && !p.noLedger {
 			p.expired = append(p.expired, span{p.next, start})
 			p.arrived = start
@@ -234,6 +267,7 @@ func (t *task) storedPart(part *connect.Part, c connect.Counts) {
 	p.failed, p.fences, p.notUntil = nil, 0, time.Time{}
 	p.limit *= 2
 	t.fx.stored(p, c, dead)
+	t.askProof(p)
 }
 
 func (t *task) fenced(e *connect.FencedError, now time.Time) {
@@ -243,7 +277,7 @@ func (t *task) fenced(e *connect.FencedError, now time.Time) {
 	}
 	for _, tp := range e.Moved {
 		if p := t.parts[tp]; p != nil {
-			p.unsure = true
+			p.unsure = t.cfg.hasOffsets
 			if p.fences++; p.fences > 1 {
 				p.notUntil = now.Add(t.jitter(p.fences))
 			}
@@ -319,6 +353,9 @@ func (t *task) blame(b *connect.Batch, err error, now time.Time) {
 
 // positions is the result of callPositions.
 func (t *task) positions(tps []connect.TopicPartition, pos []connect.Position, err error, now time.Time) {
+	if err == nil && len(pos) != len(tps) {
+		err = fmt.Errorf("the sink answered %d of %d positions", len(pos), len(tps))
+	}
 	if err != nil {
 		t.hold(err, now)
 		if isOperators(err) {
@@ -347,6 +384,7 @@ func (t *task) positions(tps []connect.TopicPartition, pos []connect.Position, e
 			t.lose(p)
 		default:
 			p.trim(next)
+			t.askProof(p)
 		}
 	}
 }
@@ -361,6 +399,7 @@ func (t *task) lose(p *part) {
 
 // releasedParts is the result of callRelease; an error of it changes nothing.
 func (t *task) releasedParts(tps []connect.TopicPartition) {
+	t.orphans = nil
 	for _, tp := range tps {
 		if p := t.parts[tp]; p != nil && p.draining {
 			t.remove(p)

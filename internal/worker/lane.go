@@ -28,7 +28,10 @@ type lane struct {
 	posted []func()
 	dirty  []*inbox
 	cancel context.CancelFunc // of the call in flight
-	wake   chan struct{}
+	// cancelled says that the call in flight is given up; also one that is about to
+	// begin, since what decided on it came before.
+	cancelled bool
+	wake      chan struct{}
 
 	view laneView
 }
@@ -42,7 +45,7 @@ type waiter struct {
 func newLane(w *Worker, id int, sink connect.Sink) *lane {
 	l := &lane{w: w, id: id, sink: sink, boxes: map[connect.TopicPartition]*inbox{}, wake: make(chan struct{}, 1)}
 	_, hasOffsets := sink.(connect.OffsetStore)
-	l.task = newTask(w.settings.limits(hasOffsets), l, rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())))
+	l.task = newTask(w.settings.limits(hasOffsets, w.share.Load), l, rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())))
 	return l
 }
 
@@ -62,6 +65,9 @@ func (l *lane) run(ctx context.Context) {
 		l.settle()
 		if at.IsZero() {
 			at = now.Add(time.Hour)
+		}
+		if l.view.stale {
+			at = earlier(at, now.Add(viewEvery))
 		}
 		timer.Reset(time.Until(at))
 		select {
@@ -100,6 +106,7 @@ func (l *lane) takeEvents() {
 	l.mu.Lock()
 	posted, dirty := l.posted, l.dirty
 	l.posted, l.dirty = nil, nil
+	l.cancelled = false
 	l.mu.Unlock()
 	// Inboxes first: what a session delivered before its end is stored if it can be.
 	for _, b := range dirty {
@@ -139,12 +146,22 @@ func (l *lane) settle() {
 	l.show()
 }
 
+// releaseCallTimeout bounds a sink's own Release, after the last Put.
+const releaseCallTimeout = time.Second
+
 // do makes one call on the sink and feeds its result to the task.
 func (l *lane) do(ctx context.Context, c call) {
-	ctx, cancel := context.WithTimeout(ctx, l.w.settings.PutTimeout)
+	limit := l.w.settings.PutTimeout
+	if c.kind == callRelease {
+		limit = releaseCallTimeout // a rebalance waits for it
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	l.mu.Lock()
 	l.cancel = cancel
+	if l.cancelled {
+		cancel()
+	}
 	l.mu.Unlock()
 	defer func() {
 		l.mu.Lock()
@@ -153,8 +170,7 @@ func (l *lane) do(ctx context.Context, c call) {
 	}()
 	switch c.kind {
 	case callOpen:
-		pos, err := l.open(ctx, c.opening.claims)
-		l.task.opened(c.opening, pos, err, time.Now())
+		l.open(ctx, c.opening)
 	case callPut:
 		start := time.Now()
 		res, err := l.put(ctx, c.batch)
@@ -172,65 +188,6 @@ func (l *lane) do(ctx context.Context, c call) {
 		l.task.releasedParts(c.tps)
 	case callNone:
 	}
-}
-
-// open asks the sink where the claims stand, and whether the log is still the
-// one that the ledger speaks of, where the broker gives topics no identity. Of a
-// claim whose ledger lies beyond its log's end, the end is read again: its last
-// owner may have stored more after the claim was made.
-func (l *lane) open(ctx context.Context, claims []connect.Claim) ([]connect.Position, error) {
-	pos, err := guard(l.w, func() ([]connect.Position, error) { return l.sink.Open(ctx, claims) })
-	if err == nil && len(pos) != len(claims) {
-		err = fmt.Errorf("the sink answered %d of %d claims", len(pos), len(claims))
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := l.renewBounds(ctx, claims, pos); err != nil {
-		return nil, err
-	}
-	for i, c := range claims {
-		p := &pos[i]
-		if p.Err != nil || c.TopicID != (connect.TopicID{}) || p.LastTimestamp < 0 || p.LastOffset < c.LogStart || p.LastOffset >= c.LogEnd {
-			continue
-		}
-		s, err := l.w.source.Log().Read(ctx, c.TopicPartition, p.LastOffset, p.LastOffset+1)
-		if err != nil {
-			return nil, connect.Retriable(fmt.Errorf("reading the last stored record of %s: %w", c.TopicPartition, err))
-		}
-		for j := range s.Records {
-			if r := &s.Records[j]; r.Offset == p.LastOffset && r.Timestamp != p.LastTimestamp {
-				p.Err = &connect.RefusedError{
-					At:     c.TopicPartition,
-					Reason: fmt.Sprintf("the record at offset %d is another than the one that was stored: the topic was made again", p.LastOffset),
-					Advice: "run connector offsets reset for this topic",
-				}
-			}
-		}
-	}
-	return pos, nil
-}
-
-func (l *lane) renewBounds(ctx context.Context, claims []connect.Claim, pos []connect.Position) error {
-	var tps []connect.TopicPartition
-	for i, c := range claims {
-		if pos[i].Next > c.LogEnd || pos[i].Next != connect.NoOffset && pos[i].Next < c.LogStart {
-			tps = append(tps, c.TopicPartition)
-		}
-	}
-	if len(tps) == 0 {
-		return nil
-	}
-	bounds, err := l.w.source.Log().Bounds(ctx, tps)
-	if err != nil {
-		return connect.Retriable(fmt.Errorf("reading the ends of the logs: %w", err))
-	}
-	for i := range claims {
-		if b, ok := bounds[claims[i].TopicPartition]; ok {
-			claims[i].LogStart, claims[i].LogEnd = b.Start, b.End
-		}
-	}
-	return nil
 }
 
 func (l *lane) put(ctx context.Context, b *connect.Batch) (connect.Result, error) {
@@ -252,7 +209,8 @@ func (l *lane) put(ctx context.Context, b *connect.Batch) (connect.Result, error
 	return res, err
 }
 
-// guard makes a call on the target through the connector's circuit breaker.
+// guard makes a call on the target through the connector's circuit breaker. An
+// opening goes round it: what fails for one topic must not stop the others.
 func guard[T any](w *Worker, f func() (T, error)) (T, error) {
 	var out T
 	done, err := w.breaker.Allow()
@@ -269,20 +227,26 @@ func guard[T any](w *Worker, f func() (T, error)) (T, error) {
 	return out, err
 }
 
-// safely makes a panic an error that the operator sees.
+// safely makes a panic an error that the operator sees, and the end of a
+// call's context an outage: whether the call happened is not known.
 func safely(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
-	return f()
+	err = f()
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return connect.Retriable(err)
+	}
+	return err
 }
 
 // cancelCall ends the call in flight: whether it happened is then not known.
 func (l *lane) cancelCall() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.cancelled = true
 	if l.cancel != nil {
 		l.cancel()
 	}

@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,6 +33,7 @@ type Metrics struct {
 	dlqReq     *prometheus.CounterVec
 	dlqFail    *prometheus.CounterVec
 
+	mu      sync.Mutex
 	workers []*Worker
 }
 
@@ -84,7 +87,10 @@ type refresher struct{ m *Metrics }
 func (refresher) Describe(chan<- *prometheus.Desc) {}
 
 func (r refresher) Collect(chan<- prometheus.Metric) {
-	for _, w := range r.m.workers {
+	r.m.mu.Lock()
+	workers := slices.Clone(r.m.workers)
+	r.m.mu.Unlock()
+	for _, w := range workers {
 		s := w.Status()
 		r.m.breaker.WithLabelValues(w.name).Set(float64(w.breaker.State()))
 		for _, t := range s.Tasks {
@@ -138,7 +144,9 @@ type taskTimes struct {
 }
 
 func (m *Metrics) connector(w *Worker) *connectorMetrics {
+	m.mu.Lock()
 	m.workers = append(m.workers, w)
+	m.mu.Unlock()
 	return &connectorMetrics{
 		m: m, name: w.name, tasks: make([]taskTimes, w.settings.TasksMax),
 		lag:         lagGauge{m: m, name: w.name},

@@ -80,7 +80,7 @@ func (w *Worker) publishBad(ctx context.Context, task int, b *connect.Batch) err
 	}
 	if err := w.publish(ctx, task, dead); err != nil {
 		w.metrics.dlqFailures.Inc()
-		return connect.Retriable(fmt.Errorf("publishing dead letters to %s: %w", w.settings.DLQTopic, err))
+		return fmt.Errorf("publishing dead letters to %s: %w", w.settings.DLQTopic, err)
 	}
 	return nil
 }

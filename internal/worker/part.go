@@ -19,7 +19,8 @@ type span struct{ from, to int64 }
 // read has shown that no record is there.
 type part struct {
 	connect.TopicPartition
-	sess connect.Session
+	sess    connect.Session
+	topicID connect.TopicID
 
 	// next is the next offset to store, as the sink's ledger is believed to say.
 	next int64
@@ -32,9 +33,10 @@ type part struct {
 	// first (promise 3). Ascending, apart from each other.
 	gaps    []span
 	proving bool
-	// verdicts are records that cannot be stored, each in a gap: the read that
-	// closes the gap brings their exact bytes.
-	verdicts map[int64]connect.Record
+	// verdicts are records that cannot be stored, ascending, each in a gap: the read
+	// that closes the gap brings their exact bytes.
+	verdicts    []connect.Record
+	unexplained error // why reads of the gaps show nothing
 	// expired are ranges that retention took before they were read.
 	expired []span
 
@@ -54,12 +56,21 @@ type part struct {
 }
 
 // newPart starts a partition where the sink stands.
-func newPart(sess connect.Session, tp connect.TopicPartition, next int64) *part {
+func newPart(sess connect.Session, c connect.Claim, next int64) *part {
 	return &part{
-		TopicPartition: tp, sess: sess, next: next, arrived: next,
-		noLedger: next == connect.NoOffset, verdicts: map[int64]connect.Record{},
+		TopicPartition: c.TopicPartition, sess: sess, topicID: c.TopicID, next: next, arrived: next,
+		noLedger: next == connect.NoOffset, polled: neverPolled,
 	}
 }
+
+// isAnother says whether a topic of that id is surely not the partition's.
+func (p *part) isAnother(id connect.TopicID) bool {
+	none := connect.TopicID{}
+	return id != none && p.topicID != none && id != p.topicID
+}
+
+// neverPolled is the polled of a partition whose log's end was never looked at.
+const neverPolled = -2
 
 // accept takes a record that the source delivered.
 func (p *part) accept(r connect.Record) {
@@ -83,7 +94,8 @@ func (p *part) accept(r connect.Record) {
 
 // condemn makes a gap of the offset of a record that cannot be stored.
 func (p *part) condemn(r connect.Record) {
-	p.verdicts[r.Offset] = r
+	i, _ := slices.BinarySearchFunc(p.verdicts, r.Offset, compareOffset)
+	p.verdicts = slices.Insert(p.verdicts, i, r)
 	p.addGap(span{r.Offset, r.Offset + 1})
 }
 
@@ -103,62 +115,103 @@ func (p *part) expectUpTo(end int64) {
 	if p.arrived == connect.NoOffset || end <= p.arrived || p.noLedger {
 		return
 	}
+	// A backlog that is slow to come is left to come.
+	end = min(end, p.arrived+expectMax)
 	p.addGap(span{p.arrived, end})
 	p.arrived = end
+}
+
+// expectMax is how many offsets at a time are read directly at the log's end.
+const expectMax = 1000
+
+// wanted is the range that a read should explain: from the first gap to the
+// last, since many small gaps, as bad records make them, cost less in one read.
+func (p *part) wanted() span {
+	return span{p.gaps[0].from, p.gaps[len(p.gaps)-1].to}
 }
 
 // prove closes what a direct read of the log explains of the gaps. Records that
 // it found and memory lacks are queued: whatever lost them on their way.
 func (p *part) prove(s connect.Span) {
-	for len(p.gaps) > 0 && p.gaps[0].from < s.Next {
-		g := p.gaps[0]
+	var found []connect.Record
+	records := s.Records
+	done := 0
+	for ; done < len(p.gaps) && p.gaps[done].from < s.Next; done++ {
+		g := &p.gaps[done]
 		if g.from < s.From {
 			return // of an older read
 		}
 		to := min(g.to, s.Next)
-		p.close(g.from, to, s)
-		if to == g.to {
-			p.gaps = p.gaps[1:]
-			continue
+		i, _ := slices.BinarySearchFunc(records, g.from, compareOffset)
+		j, _ := slices.BinarySearchFunc(records, to, compareOffset)
+		found = append(found, p.judge(g.from, to, records[i:j])...)
+		records = records[j:]
+		if gone := min(s.Start, to); gone > g.from {
+			p.expired = append(p.expired, span{g.from, gone})
 		}
-		p.gaps[0].from = to
+		if to < g.to {
+			g.from = to
+			break
+		}
 	}
+	p.gaps = slices.Delete(p.gaps, 0, done)
+	for i := range found {
+		p.bytes += found[i].SizeBytes()
+	}
+	p.queue = merge(p.queue, found)
 }
 
-func (p *part) close(from, to int64, s connect.Span) {
-	var found []connect.Record
-	for _, r := range s.Records {
-		if r.Offset < from || r.Offset >= to {
-			continue
+// judge gives the records that a read found in a gap, those with a verdict as
+// dead letters. One that was deleted between its arrival and the read is a dead
+// letter with the bytes that are left of it.
+func (p *part) judge(from, to int64, read []connect.Record) []connect.Record {
+	i, _ := slices.BinarySearchFunc(p.verdicts, from, compareOffset)
+	j, _ := slices.BinarySearchFunc(p.verdicts, to, compareOffset)
+	verdicts := p.verdicts[i:j]
+	found := make([]connect.Record, 0, len(read))
+	for _, r := range read {
+		for len(verdicts) > 0 && verdicts[0].Offset < r.Offset {
+			found, verdicts = append(found, verdicts[0]), verdicts[1:]
 		}
-		if v, ok := p.verdicts[r.Offset]; ok {
-			p.bytes -= v.SizeBytes()
-			delete(p.verdicts, r.Offset)
+		if len(verdicts) > 0 && verdicts[0].Offset == r.Offset {
 			if r.Err == nil { // it was the target that refused it
-				r.Err, r.Row, r.Filtered = v.Err, nil, false
+				r.Err, r.Row, r.Filtered = verdicts[0].Err, nil, false
 			}
+			verdicts = verdicts[1:]
 		}
 		if r.Row != nil {
 			r.Key, r.Value, r.Headers = nil, nil, nil
 		}
-		p.bytes += r.SizeBytes()
 		found = append(found, r)
 	}
-	for o, v := range p.verdicts { // deleted between its arrival and the read
-		if o >= from && o < to {
-			found = append(found, v)
-			delete(p.verdicts, o)
-		}
+	found = append(found, verdicts...)
+	for k := range p.verdicts[i:j] {
+		p.bytes -= p.verdicts[i+k].SizeBytes()
 	}
-	slices.SortFunc(found, byOffset)
-	i := sort.Search(len(p.queue), func(i int) bool { return p.queue[i].Offset >= from })
-	p.queue = slices.Insert(p.queue, i, found...)
-	if gone := min(s.Start, to); gone > from {
-		p.expired = append(p.expired, span{from, gone})
-	}
+	p.verdicts = slices.Delete(p.verdicts, i, j)
+	return found
 }
 
-func byOffset(a, b connect.Record) int { return cmp.Compare(a.Offset, b.Offset) }
+// merge joins two ascending queues that have no offset in common.
+func merge(a, b []connect.Record) []connect.Record {
+	switch {
+	case len(b) == 0:
+		return a
+	case len(a) == 0 || a[len(a)-1].Offset < b[0].Offset:
+		return append(a, b...)
+	}
+	out := make([]connect.Record, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		if a[0].Offset < b[0].Offset {
+			out, a = append(out, a[0]), a[1:]
+		} else {
+			out, b = append(out, b[0]), b[1:]
+		}
+	}
+	return append(append(out, a...), b...)
+}
+
+func compareOffset(r connect.Record, offset int64) int { return cmp.Compare(r.Offset, offset) }
 
 // ready says whether there is something to store: how far, and how many records.
 func (p *part) ready(now time.Time) bool {
@@ -230,12 +283,11 @@ func (p *part) trim(next int64) {
 		}
 		p.gaps = p.gaps[1:]
 	}
-	for o, v := range p.verdicts {
-		if o < next {
-			p.bytes -= v.SizeBytes()
-			delete(p.verdicts, o)
-		}
+	n, _ = slices.BinarySearchFunc(p.verdicts, next, compareOffset)
+	for i := range p.verdicts[:n] {
+		p.bytes -= p.verdicts[i].SizeBytes()
 	}
+	p.verdicts = slices.Delete(p.verdicts, 0, n)
 	p.expired = slices.DeleteFunc(p.expired, func(e span) bool { return e.to <= next })
 	p.next = next
 	p.arrived = max(p.arrived, next)
@@ -246,15 +298,14 @@ func (p *part) trim(next int64) {
 
 // drop forgets all that memory holds.
 func (p *part) drop() {
-	p.queue, p.gaps, p.expired, p.bytes = nil, nil, nil, 0
-	clear(p.verdicts)
+	p.queue, p.gaps, p.expired, p.verdicts, p.bytes = nil, nil, nil, nil, 0
 }
 
 // reject makes a dead letter of a queued record that the target refused; the
 // read of its gap brings back the bytes that were dropped when it was prepared.
 func (p *part) reject(offset int64, e connect.RecordError) bool {
-	i := sort.Search(len(p.queue), func(i int) bool { return p.queue[i].Offset >= offset })
-	if i == len(p.queue) || p.queue[i].Offset != offset || p.queue[i].Err != nil || p.queue[i].Filtered {
+	i, found := slices.BinarySearchFunc(p.queue, offset, compareOffset)
+	if !found || p.queue[i].Err != nil || p.queue[i].Filtered {
 		return false
 	}
 	r := p.queue[i]

@@ -50,7 +50,7 @@ func newScript(t *testing.T, partitions int, n int) (*script, *testSession) {
 	}
 	s.store = newSimStore(s.logs, nil)
 	settings := DefaultSettings()
-	s.task = newTask(settings.limits(true), s, rand.New(rand.NewPCG(1, 2)))
+	s.task = newTask(settings.limits(true, func() int64 { return 1 << 20 }), s, rand.New(rand.NewPCG(1, 2)))
 	return s, s.session()
 }
 

@@ -1,7 +1,10 @@
 package worker
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -17,7 +20,16 @@ type prover struct {
 	wg    sync.WaitGroup
 }
 
-const proverReadsMax = 4
+const (
+	proverReadsMax = 8
+	// proverTimeout bounds one read, so that a broker that is away does not keep the
+	// others' partitions from being read.
+	proverTimeout = 3 * time.Second
+	// unexplainedAfter is after how many reads that showed nothing the operator is told.
+	unexplainedAfter = 5
+)
+
+var errShowsNothing = errors.New("the broker answers with nothing")
 
 func newProver(w *Worker) *prover {
 	return &prover{w: w, slots: make(chan struct{}, proverReadsMax)}
@@ -29,20 +41,22 @@ func (v *prover) ask(l *lane, sess connect.Session, tp connect.TopicPartition, s
 	v.wg.Add(1)
 	go func() {
 		defer v.wg.Done()
-		if out, ok := v.read(sess.Context(), tp, s); ok {
+		if out, ok := v.read(sess.Context(), l, sess, tp, s); ok {
 			l.post(func() { l.task.proved(sess, tp, out) })
 		}
 	}()
 }
 
-func (v *prover) read(ctx context.Context, tp connect.TopicPartition, s span) (connect.Span, bool) {
+func (v *prover) read(ctx context.Context, l *lane, sess connect.Session, tp connect.TopicPartition, s span) (connect.Span, bool) {
 	for attempt := 0; ; attempt++ {
 		select {
 		case v.slots <- struct{}{}:
 		case <-ctx.Done():
 			return connect.Span{}, false
 		}
-		out, err := v.w.source.Log().Read(ctx, tp, s.from, s.to)
+		readCtx, cancel := context.WithTimeout(ctx, proverTimeout)
+		out, err := v.w.source.Log().Read(readCtx, tp, s.from, s.to)
+		cancel()
 		<-v.slots
 		if err == nil && out.Next > s.from {
 			v.w.metrics.proved(tp.Topic, out)
@@ -52,7 +66,9 @@ func (v *prover) read(ctx context.Context, tp connect.TopicPartition, s span) (c
 			}
 			return out, true
 		}
-		if attempt == 5 {
+		if attempt == unexplainedAfter {
+			why := fmt.Errorf("offsets %d to %d of the log cannot be explained yet, so nothing after them is stored: %w", s.from, s.to-1, cmp.Or(err, errShowsNothing))
+			l.post(func() { l.task.notProved(sess, tp, why) })
 			v.w.log.Warn("offsets cannot be explained yet", "topic", tp.Topic, "partition", tp.Partition,
 				"from", s.from, "to", s.to, "err", v.w.redact(err))
 		}

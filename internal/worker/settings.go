@@ -90,9 +90,10 @@ func (s *Settings) Validate() error {
 	return errors.Join(errs...)
 }
 
-func (s *Settings) limits(hasOffsets bool) limits {
+func (s *Settings) limits(hasOffsets bool, share func() int64) limits {
 	return limits{
-		rows: s.BatchSize, bytes: s.BatchBytes, interval: s.CommitInterval,
+		share: share,
+		rows:  s.BatchSize, bytes: s.BatchBytes, interval: s.CommitInterval,
 		backoffMin: s.RetryBackoff, backoffMax: s.RetryBackoffMax,
 		failedRetry: s.FailedRetry, checkEvery: s.LedgerCheck, busyRetry: 50 * time.Millisecond,
 		tolerate: s.Tolerance == "all", skipExpired: s.OffsetsExpired == "continue", hasOffsets: hasOffsets,

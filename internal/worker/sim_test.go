@@ -41,6 +41,9 @@ type simWorld struct {
 	calm      bool // no more faults
 }
 
+// simShare is small enough to hold reads of the log back.
+const simShare = 2000
+
 // simTeeth are the ways to break the protocol which the simulation must see.
 type simTeeth struct {
 	noFence, noSeek, noDrop, noProof, staleEnd bool
@@ -157,6 +160,7 @@ func (w *simWorld) newReplica(id int) *simReplica {
 			backoffMin: time.Millisecond, backoffMax: 50 * time.Millisecond, failedRetry: 60 * time.Millisecond,
 			checkEvery: 40 * time.Millisecond, busyRetry: 2 * time.Millisecond,
 			tolerate: true, skipExpired: true, hasOffsets: true,
+			share: func() int64 { return simShare },
 		}, l, w.rand)
 		r.lanes = append(r.lanes, l)
 	}
@@ -232,7 +236,7 @@ func (w *simWorld) step() {
 		w.now = w.now.Add(time.Duration(w.rand.IntN(8)) * time.Millisecond)
 	case n < 84:
 		tp := w.tps[w.rand.IntN(len(w.tps))]
-		r.laneOf(tp).task.logEnd(tp, w.logs[tp].end())
+		r.laneOf(tp).task.logEnd(tp, connect.TopicID{}, w.logs[tp].end())
 	case w.calm:
 	case n < 92:
 		w.produce()

@@ -51,6 +51,7 @@ type laneView struct {
 	mu     sync.Mutex
 	at     time.Time
 	status TaskStatus
+	stale  bool // used on the lane's goroutine alone
 }
 
 const viewEvery = 200 * time.Millisecond
@@ -60,7 +61,7 @@ func (l *lane) show() {
 	l.view.mu.Lock()
 	defer l.view.mu.Unlock()
 	now := time.Now()
-	if now.Sub(l.view.at) < viewEvery {
+	if l.view.stale = now.Sub(l.view.at) < viewEvery; l.view.stale {
 		return
 	}
 	l.view.at = now
@@ -79,6 +80,11 @@ func (t *task) status(id int, redact func(error) string) TaskStatus {
 		if p.failed != nil {
 			failed = true
 			ps.Error = redact(p.failed)
+			traces = append(traces, p.String()+": "+ps.Error)
+		}
+		if p.unexplained != nil {
+			failed = true
+			ps.Error = redact(p.unexplained)
 			traces = append(traces, p.String()+": "+ps.Error)
 		}
 		if len(p.queue) > 0 && p.queue[0].Timestamp > 0 && (s.Oldest == 0 || p.queue[0].Timestamp < s.Oldest) {

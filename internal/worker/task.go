@@ -21,8 +21,9 @@ type task struct {
 	rand *rand.Rand
 
 	parts    map[connect.TopicPartition]*part
-	order    []*part // by TopicPartition
-	from     int     // where the next batch begins, so that each partition has its turn
+	order    []*part                  // by TopicPartition
+	orphans  []connect.TopicPartition // opened in the sink and refused here: to be given back
+	from     int                      // where the next batch begins, so that each partition has its turn
 	openings []*opening
 	refused  []*opening // of one claim each
 
@@ -50,6 +51,8 @@ type limits struct {
 	tolerate    bool          // dead-letter bad records; else they fail their partition
 	skipExpired bool          // count what retention took and go on; else refuse
 	hasOffsets  bool          // the sink is an OffsetStore
+	// share is how many bytes each partition may hold.
+	share func() int64
 }
 
 // effects is what a task asks for beside the calls on its sink. None blocks.
@@ -83,8 +86,10 @@ type opening struct {
 	sess     connect.Session
 	claims   []connect.Claim
 	notUntil time.Time
+	attempt  int
 	failed   error
 	retry    bool // of a claim that was refused: its session goes on
+	checking bool // the sink has answered; the log is being asked whether it agrees
 }
 
 // call is the one thing to do next on the sink.
@@ -127,12 +132,18 @@ func (t *task) next(now time.Time) (call, time.Time) {
 	}
 	wake := t.checkAt
 	for _, o := range t.openings {
+		if o.checking {
+			continue
+		}
 		if !now.Before(o.notUntil) {
 			return call{kind: callOpen, opening: o}, now
 		}
 		wake = earlier(wake, o.notUntil)
 	}
 	for _, o := range t.refused {
+		if o.checking {
+			continue
+		}
 		if !now.Before(o.notUntil) {
 			return call{kind: callOpen, opening: o}, now
 		}
@@ -163,7 +174,7 @@ func earlier(a, b time.Time) time.Time {
 // toRelease are the partitions of ended sessions that have nothing left which
 // could be stored now: Release never waits for a target that is away.
 func (t *task) toRelease(now time.Time) []connect.TopicPartition {
-	var tps []connect.TopicPartition
+	tps := slices.Clone(t.orphans)
 	for _, p := range t.order {
 		if p.draining && (now.Before(t.heldUntil) || !p.ready(now)) {
 			tps = append(tps, p.TopicPartition)
@@ -200,9 +211,17 @@ func (t *task) toCheck(now time.Time) []connect.TopicPartition {
 func (t *task) nextBatch(now time.Time) *connect.Batch {
 	b := &connect.Batch{}
 	rows, bytes := t.rows, t.cfg.bytes
+	from := t.from
+	passed := false // one that goes alone was passed over
 	for i := range t.order {
-		p := t.order[(t.from+i)%len(t.order)]
-		if !p.ready(now) || p.alone && len(b.Parts) > 0 {
+		p := t.order[(from+i)%len(t.order)]
+		if !p.ready(now) {
+			continue
+		}
+		if p.alone && len(b.Parts) > 0 {
+			if !passed { // it is first in the next batch, or it would wait as long as others have traffic
+				passed, t.from = true, (from+i)%len(t.order)
+			}
 			continue
 		}
 		part := p.take(rows, bytes, !t.cfg.tolerate)
@@ -212,7 +231,7 @@ func (t *task) nextBatch(now time.Time) *connect.Batch {
 		}
 		b.Parts = append(b.Parts, part)
 		if p.alone {
-			t.from = (t.from + i + 1) % len(t.order)
+			t.from = (from + i + 1) % len(t.order)
 			return b
 		}
 		rows -= len(part.Records)
@@ -220,7 +239,9 @@ func (t *task) nextBatch(now time.Time) *connect.Batch {
 			bytes -= part.Records[j].SizeBytes()
 		}
 		if rows <= 0 || bytes <= 0 {
-			t.from = (t.from + i + 1) % len(t.order)
+			if !passed {
+				t.from = (from + i + 1) % len(t.order)
+			}
 			break
 		}
 	}

@@ -35,17 +35,14 @@ func (w *Worker) watchLogs(ctx context.Context) {
 			continue
 		}
 		bounds, err := w.source.Log().Bounds(ctx, all)
-		if err != nil {
-			if ctx.Err() == nil {
-				w.log.Debug("reading the ends of the logs", "err", w.redact(err))
-			}
-			continue
+		if err != nil && ctx.Err() == nil {
+			w.log.Debug("reading the ends of the logs", "err", w.redact(err))
 		}
 		for l, tps := range byLane {
 			l.post(func() {
 				for _, tp := range tps {
 					if b, ok := bounds[tp]; ok {
-						l.task.logEnd(tp, b.Stable)
+						l.task.logEnd(tp, b.TopicID, b.Stable)
 					}
 				}
 			})

@@ -258,7 +258,7 @@ func (w *Worker) Release(ctx context.Context, s connect.Session) {
 			l.waiters = append(l.waiters, waiter{s, ch})
 		})
 	}
-	for i, ch := range done {
+	for _, ch := range done {
 		select {
 		case <-ch:
 			continue
@@ -266,9 +266,13 @@ func (w *Worker) Release(ctx context.Context, s connect.Session) {
 		}
 		// The limit is over: whatever runs is cancelled and what is queued is dropped;
 		// the partition's next owner reads it again.
-		l := sb.lanes[i]
-		l.post(func() { l.task.abandon(s) })
-		l.cancelCall()
+		for _, l := range sb.lanes {
+			l.post(func() { l.task.abandon(s) })
+			l.cancelCall()
+		}
+		break
+	}
+	for _, ch := range done {
 		<-ch
 	}
 }
