@@ -31,7 +31,7 @@ func (st *ledgerStatements) deadLetterStep(connector string, generation int32, p
 	p.bytes(n, func(i int) []byte { return dead[i].record.Key })
 	p.bytes(n, func(i int) []byte { return dead[i].record.Value })
 	p.strings(n, func(i int) string { return encodeHeaders(dead[i].record.Headers) })
-	return step{doing: "storing dead letters", sql: st.insertDeadLetters, params: p}
+	return step{doing: "storing dead letters", sql: st.insertDeadLetters, params: p, own: true}
 }
 
 // messageMaxBytes bounds what is kept of an error's text.

@@ -30,14 +30,14 @@ const shareGate, takeGate = "SELECT pg_advisory_xact_lock_shared($1)", "SELECT p
 func (c *Connector) gateStep() step {
 	var p params
 	p.int8(c.gateKey())
-	return step{doing: "waiting for a reset", sql: shareGate, params: p}
+	return step{doing: "waiting for a reset", sql: shareGate, params: p, own: true}
 }
 
 func (st *ledgerStatements) generationFence(connector string, generation int32) step {
 	var p params
 	p.text(connector)
 	p.add(oidInt4, appendInt32s(nil, generation))
-	return step{doing: "locking the generation", sql: st.fenceGeneration, params: p, fence: true}
+	return step{doing: "locking the generation", sql: st.fenceGeneration, params: p, fence: true, own: true}
 }
 
 func (st *ledgerStatements) ledgerFence(connector string, generation int32, b *connect.Batch) step {
@@ -48,7 +48,7 @@ func (st *ledgerStatements) ledgerFence(connector string, generation int32, b *c
 	p.int4s(len(b.Parts), func(i int) int32 { return b.Parts[i].Partition })
 	p.int8s(len(b.Parts), func(i int) int64 { return b.Parts[i].Start })
 	p.int8(int64(len(b.Parts)))
-	return step{doing: "locking the ledger", sql: st.fenceLedger, params: p, fence: true}
+	return step{doing: "locking the ledger", sql: st.fenceLedger, params: p, fence: true, own: true}
 }
 
 // explainFence says why the fence did not let a batch through: nil where it

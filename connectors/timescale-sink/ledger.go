@@ -180,5 +180,5 @@ func (st *ledgerStatements) moveStep(connector string, generation int32, b *conn
 	p.add(oidInt8Array, offsets)
 	p.add(oidTimestamptzArray, times)
 	p.int8(int64(n))
-	return step{doing: "moving the ledger", sql: st.moveLedger, params: p}
+	return step{doing: "moving the ledger", sql: st.moveLedger, params: p, own: true}
 }

@@ -81,16 +81,20 @@ func (s *Sink) tryAgain(ctx context.Context, b *connect.Batch, err *error) bool 
 }
 
 func (s *Sink) classifyPut(err error, b *connect.Batch) error {
+	var failed *stepError
+	own := errors.As(err, &failed) && failed.own
 	switch code := sqlState(err); {
-	case code == codeDivisionByZero:
+	case own && code == codeDivisionByZero:
 		// The fence closed and opened again at each attempt, or moveLedger missed a
 		// row that this transaction held.
 		return connect.Retriable(fmt.Errorf("storing a batch: %w", err))
+	case own && isBadData(code):
+		// No record's row is to blame for what the ledger or the dead letters refuse.
+		return fmt.Errorf("storing a batch: %w", err)
 	case strings.HasPrefix(code, "42"):
 		// A table, column or privilege is not what it was.
 		s.connector.schema.forget()
-		var failed *stepError
-		if errors.As(err, &failed) && failed.fence && code == "42P01" {
+		if own && failed.fence && code == "42P01" {
 			moved := make([]connect.TopicPartition, 0, len(b.Parts))
 			for i := range b.Parts {
 				moved = append(moved, b.Parts[i].TopicPartition)
@@ -209,6 +213,7 @@ type step struct {
 	sql    string
 	params params
 	fence  bool
+	own    bool                       // on the sink's own tables, where no record's row is to blame
 	read   func(*pgconn.ResultReader) // reads all rows; nil where there is nothing to read
 }
 
@@ -218,6 +223,7 @@ func sqlStep(sql string) step { return step{doing: sql, sql: sql} }
 type stepError struct {
 	doing string
 	fence bool
+	own   bool
 	err   error
 }
 
@@ -252,7 +258,7 @@ func (s *Sink) run(ctx context.Context, steps []step) error {
 	}
 	if err := results.Close(); err != nil {
 		at := &steps[min(done, len(steps)-1)]
-		return &stepError{at.doing, at.fence, err}
+		return &stepError{at.doing, at.fence, at.own, err}
 	}
 	if done < len(steps) {
 		return fmt.Errorf("%s: the server answered %d of %d statements", steps[done].doing, done, len(steps))
