@@ -10,12 +10,19 @@ import (
 const (
 	slabMinBytes = 4 << 10
 	slabMaxBytes = 64 << 10
+	// timestampMax is the last millisecond of the year 9999.
+	timestampMax = 253402300799999
 )
 
 // prepare makes a record's row in the slab, or notes that it is filtered or
 // bad. It returns the rest of the slab. Of a good record the raw bytes are
 // dropped unless keepRaw says otherwise.
 func (w *Worker) prepare(slab []byte, tp connect.TopicPartition, r *connect.Record, keepRaw bool) []byte {
+	if r.Timestamp < 0 || r.Timestamp > timestampMax {
+		// A producer that sends another unit: no target can hold such a time, and the
+		// two ways of reading a log do not agree on it.
+		r.Timestamp = connect.NoTimestamp
+	}
 	if w.preparer == nil {
 		return slab
 	}

@@ -332,3 +332,19 @@ func atEnd(g *memGroup, store *connecttest.Memory) bool {
 	}
 	return true
 }
+
+// A Kafka timestamp in another unit is none.
+func TestImpossibleTimestampIsNone(t *testing.T) {
+	t.Parallel()
+	w := testLane(t).w
+	for in, want := range map[int64]int64{
+		-1: connect.NoTimestamp, -5: connect.NoTimestamp, 0: 0, 1_763_000_000_000: 1_763_000_000_000,
+		1_763_000_000_000_000_000: connect.NoTimestamp,
+	} {
+		r := connect.Record{Timestamp: in}
+		w.prepare(nil, connect.TopicPartition{}, &r, false)
+		if r.Timestamp != want {
+			t.Errorf("%d became %d, want %d", in, r.Timestamp, want)
+		}
+	}
+}
