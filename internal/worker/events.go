@@ -244,7 +244,7 @@ func (t *task) put(b *connect.Batch, res connect.Result, err error, now time.Tim
 			p.unsure = t.cfg.hasOffsets
 		}
 		t.rows = min(t.cfg.rows, max(t.rows/2, rowsMin)) // a statement may have run out of time
-		t.hold(err, now)
+		t.hold(callPut, err, now)
 	default:
 		t.blame(b, err, now)
 	}
@@ -272,7 +272,7 @@ func (t *task) storedPart(part *connect.Part, c connect.Counts) {
 
 func (t *task) fenced(e *connect.FencedError, now time.Time) {
 	if len(e.Moved)+len(e.Busy) == 0 {
-		t.hold(e, now)
+		t.hold(callPut, e, now)
 		return
 	}
 	for _, tp := range e.Moved {
@@ -357,14 +357,13 @@ func (t *task) positions(tps []connect.TopicPartition, pos []connect.Position, e
 		err = fmt.Errorf("the sink answered %d of %d positions", len(pos), len(tps))
 	}
 	if err != nil {
-		t.hold(err, now)
+		t.hold(callPositions, err, now)
 		if isOperators(err) {
 			t.heldUntil = now.Add(t.cfg.failedRetry)
 			t.fx.note(troubleLedger, tps[0], err)
 		}
 		return
 	}
-	t.succeeded()
 	if !now.Before(t.checkAt) {
 		t.checkAt = now.Add(t.cfg.checkEvery)
 	}
@@ -386,6 +385,9 @@ func (t *task) positions(tps []connect.TopicPartition, pos []connect.Position, e
 			p.trim(next)
 			t.askProof(p)
 		}
+	}
+	if t.troubleIn == callPositions || !t.hasWork() {
+		t.succeeded()
 	}
 }
 

@@ -16,7 +16,10 @@ type inbox struct {
 	lane  *lane
 	share *atomic.Int64 // bytes that each partition may hold
 
-	slab []byte // rows are made in slabs; only the source's goroutine uses it
+	// Only the source's goroutine uses these: rows are made in slabs, and the record
+	// on its way lies here, since one of its own for each call would be an allocation.
+	slab     []byte
+	arriving connect.Record
 
 	mu      sync.Mutex
 	pending []connect.Record
@@ -42,8 +45,9 @@ func (b *inbox) deliver(r connect.Record) bool {
 	if b.sess.Context().Err() != nil {
 		return false
 	}
-	b.slab = b.lane.w.prepare(b.slab, b.TopicPartition, &r, false)
-	size := r.SizeBytes()
+	b.arriving = r
+	b.slab = b.lane.w.prepare(b.slab, b.TopicPartition, &b.arriving, false)
+	size := b.arriving.SizeBytes()
 	b.mu.Lock()
 	for !b.closed && b.waiting+b.held > 0 && b.waiting+b.held+size > b.share.Load() {
 		b.pause()
@@ -59,7 +63,8 @@ func (b *inbox) deliver(r connect.Record) bool {
 		b.mu.Unlock()
 		return false
 	}
-	b.pending = append(b.pending, r)
+	b.pending = append(b.pending, b.arriving)
+	b.arriving = connect.Record{}
 	b.waiting += size
 	if b.waiting+b.held > b.share.Load()*3/4 {
 		b.pause()

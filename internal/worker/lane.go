@@ -177,7 +177,7 @@ func (l *lane) do(ctx context.Context, c call) {
 		l.w.metrics.put(l.id, c.batch, time.Since(start), err)
 		l.task.put(c.batch, res, err, time.Now())
 	case callPositions:
-		pos, err := guard(l.w, func() ([]connect.Position, error) {
+		pos, err := guard(l.w, true, func() ([]connect.Position, error) {
 			return l.sink.(connect.OffsetStore).Positions(ctx, c.tps)
 		})
 		l.task.positions(c.tps, pos, err, time.Now())
@@ -201,7 +201,7 @@ func (l *lane) put(ctx context.Context, b *connect.Batch) (connect.Result, error
 			return connect.Result{}, err
 		}
 	}
-	res, err := guard(l.w, func() (connect.Result, error) { return l.sink.Put(ctx, b) })
+	res, err := guard(l.w, false, func() (connect.Result, error) { return l.sink.Put(ctx, b) })
 	if err == nil && len(res.Counts) != len(b.Parts) {
 		// It did happen; the ledger says so when it is read.
 		err = connect.Retriable(fmt.Errorf("the sink counted %d of %d partitions", len(res.Counts), len(b.Parts)))
@@ -210,22 +210,30 @@ func (l *lane) put(ctx context.Context, b *connect.Batch) (connect.Result, error
 }
 
 // guard makes a call on the target through the connector's circuit breaker. An
-// opening goes round it: what fails for one topic must not stop the others.
-func guard[T any](w *Worker, f func() (T, error)) (T, error) {
+// opening goes round it: what fails for one topic must not stop the others. A
+// read of the ledger that works is no success to it: of a database that became
+// read-only, reads work and writes fail.
+func guard[T any](w *Worker, reads bool, f func() (T, error)) (T, error) {
 	var out T
 	done, err := w.breaker.Allow()
 	if err != nil {
 		return out, connect.Retriable(fmt.Errorf("not tried: %w; last error: %s", err, w.lastTrouble()))
 	}
 	err = safely(func() (err error) { out, err = f(); return err })
-	if connect.IsRetriable(err) {
+	switch {
+	case connect.IsRetriable(err):
 		w.trouble(err)
 		done(err)
-	} else {
+	case reads:
+		done(errOnlyRead)
+	default:
 		done(nil)
 	}
 	return out, err
 }
+
+// errOnlyRead is a result that says nothing about the target's health.
+var errOnlyRead = errors.New("only read")
 
 // safely makes a panic an error that the operator sees, and the end of a
 // call's context an outage: whether the call happened is not known.

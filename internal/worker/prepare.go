@@ -30,16 +30,25 @@ func (w *Worker) prepare(slab []byte, tp connect.TopicPartition, r *connect.Reco
 		slab = make([]byte, 0, w.slabBytes(len(r.Value)+128))
 	}
 	row, err := w.prepareSafely(slab[len(slab):len(slab):cap(slab)], tp, r)
+	if err != nil {
+		notPrepared(r, err)
+		return slab
+	}
+	r.Row = row[:len(row):len(row)]
+	if len(row) <= cap(slab)-len(slab) {
+		slab = slab[:len(slab)+len(row)]
+	}
+	if !keepRaw {
+		r.Key, r.Value, r.Headers = nil, nil, nil
+	}
+	return slab
+}
+
+// notPrepared is apart from prepare, where its variable would cost each good
+// record an allocation.
+func notPrepared(r *connect.Record, err error) {
 	var bad *connect.RecordError
 	switch {
-	case err == nil:
-		r.Row = row[:len(row):len(row)]
-		if len(row) <= cap(slab)-len(slab) {
-			slab = slab[:len(slab)+len(row)]
-		}
-		if !keepRaw {
-			r.Key, r.Value, r.Headers = nil, nil, nil
-		}
 	case errors.Is(err, connect.ErrFiltered):
 		r.Filtered = true
 		r.Key, r.Value, r.Headers = nil, nil, nil
@@ -48,7 +57,6 @@ func (w *Worker) prepare(slab []byte, tp connect.TopicPartition, r *connect.Reco
 	default:
 		r.Err = &connect.RecordError{Stage: connect.StageValueConverter, Reason: "unknown", Message: err.Error()}
 	}
-	return slab
 }
 
 func (w *Worker) slabBytes(atLeast int) int {

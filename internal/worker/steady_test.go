@@ -19,7 +19,7 @@ func rowAt(offset int64) []connect.Record {
 
 // answered gives the next call's result as a healthy sink would, except for a
 // Put that has a part of sick.
-func answered(s *script, sick connect.TopicPartition, err error) {
+func answered(s *script, sick connect.TopicPartition, err error) callKind {
 	c, wake := s.task.next(s.now)
 	switch c.kind {
 	case callNone:
@@ -37,7 +37,7 @@ func answered(s *script, sick connect.TopicPartition, err error) {
 			p := &c.batch.Parts[i]
 			if p.TopicPartition == sick && err != nil {
 				s.task.put(c.batch, connect.Result{}, err, s.now)
-				return
+				return c.kind
 			}
 			res.Counts = append(res.Counts, connect.Counts{Written: p.Next - p.Start})
 		}
@@ -45,6 +45,7 @@ func answered(s *script, sick connect.TopicPartition, err error) {
 	case callOpen, callRelease:
 		s.t.Fatalf("unexpected call %v", c.kind)
 	}
+	return c.kind
 }
 
 // A partition that goes alone has its turn although its neighbour has a fresh
@@ -378,5 +379,50 @@ func TestPartialBoundsCount(t *testing.T) {
 			t.Fatalf("the control records at the log's end are not accounted for: %+v", store.Ledger("c")[tp])
 		}
 		wait(t, time.Millisecond)
+	}
+}
+
+// A target that can be read and not written is away: the pauses grow, and the
+// status says why.
+func TestReadOnlyTargetIsAnOutage(t *testing.T) {
+	t.Parallel()
+	s, sess := newScript(t, 1, 1)
+	tp := connect.TopicPartition{Topic: "t"}
+	s.task.arrive(sess, tp, rowAt(0))
+	readOnly := connect.Retriable(errors.New("cannot execute INSERT in a read-only transaction"))
+	began := s.now
+	puts := 0
+	for s.now.Sub(began) < 10*time.Minute {
+		if answered(s, tp, readOnly) == callPut {
+			puts++
+		}
+	}
+	if puts > 100 {
+		t.Errorf("%d Puts in ten minutes: the pauses do not grow", puts)
+	}
+	if st := s.task.status(0, func(e error) string { return e.Error() }); st.Trace == "" {
+		t.Error("the status does not say why nothing is stored")
+	}
+	for s.task.parts[tp].next == 0 {
+		answered(s, tp, nil)
+	}
+	if st := s.task.status(0, func(e error) string { return e.Error() }); st.Trace != "" {
+		t.Errorf("the trouble is over, the status still says %q", st.Trace)
+	}
+}
+
+// The breaker opens for a target that can be read and not written.
+func TestBreakerSeesAReadOnlyTarget(t *testing.T) {
+	t.Parallel()
+	w, err := New("c", DefaultSettings(), &scriptedSource{}, connecttest.NewMemory(connecttest.MemoryConfig{}).Connector("c"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		_, _ = guard(w, false, func() (int, error) { return 0, connect.Retriable(errors.New("read-only")) })
+		_, _ = guard(w, true, func() (int, error) { return 0, nil })
+	}
+	if st := w.Status(); st.Breaker != "open" {
+		t.Errorf("the breaker is %s", st.Breaker)
 	}
 }

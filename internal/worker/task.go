@@ -30,7 +30,8 @@ type task struct {
 	rows      int       // most records of the next batch: fewer after an outage, in case they were too many
 	heldUntil time.Time // no call before: the target is away
 	attempt   int       // failures in a row
-	trouble   error     // the last failure of the target itself; nil once a call succeeds
+	trouble   error     // the last failure of the target itself
+	troubleIn callKind  // the call that failed: another kind that works does not end the trouble
 	lastPut   time.Time
 	checkAt   time.Time // when to compare the ledger without traffic
 }
@@ -287,8 +288,8 @@ func (t *task) remove(p *part) {
 
 // hold backs off from a target that is away: exponential, with full jitter
 // (AWS Architecture Blog, "Exponential Backoff And Jitter").
-func (t *task) hold(err error, now time.Time) {
-	t.trouble = err
+func (t *task) hold(in callKind, err error, now time.Time) {
+	t.trouble, t.troubleIn = err, in
 	t.heldUntil = now.Add(t.jitter(t.attempt))
 	t.attempt++
 }
@@ -303,6 +304,11 @@ func (t *task) jitter(attempt int) time.Duration {
 
 func (t *task) succeeded() {
 	t.attempt, t.trouble, t.heldUntil = 0, nil, time.Time{}
+}
+
+// hasWork says whether anything waits that could be stored but for the trouble.
+func (t *task) hasWork() bool {
+	return slices.ContainsFunc(t.order, func(p *part) bool { return p.end() > p.next })
 }
 
 // isOperators says that an error is neither an outage nor the records' fault.

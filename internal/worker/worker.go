@@ -89,8 +89,9 @@ func New(name string, s Settings, src connect.Source, c connect.Connector, opts 
 		MaxRequests: 1,
 		Timeout:     min(s.RetryBackoffMax, 5*time.Second),
 		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= 5 },
+		IsExcluded:  func(err error) bool { return errors.Is(err, errOnlyRead) },
 		OnStateChange: func(_ string, from, to gobreaker.State) {
-			w.log.Warn("circuit breaker changed", "from", from.String(), "to", to.String())
+			w.log.Warn("circuit breaker changed", "from", from.String(), "to", to.String(), "last_err", w.lastTrouble())
 		},
 	})
 	w.share.Store(s.QueueBytes)
