@@ -52,6 +52,11 @@ connectors:
     topics: a
     connection.url: ${env:CONNECTOR_TEST_UNSET}
     transforms: mask
+  fourth:
+    connector.class: timescale-sink
+    topics.regex: ^crypto-.+$
+    connection.url: postgres://u@localhost:1/db
+    errors.deadletterqueue.topic.name: crypto-dead
 `)
 	wants := []string{
 		"bootstrap.server: unknown key; did you mean bootstrap.servers?",
@@ -60,6 +65,7 @@ connectors:
 		`second: connector.class: there is no "timescale-sonk"; did you mean timescale-sink?`,
 		"third: connection.url: ${env:CONNECTOR_TEST_UNSET}: the environment variable CONNECTOR_TEST_UNSET is not set",
 		"third: transforms: single-message transforms are not run here",
+		"fourth: errors.deadletterqueue.topic.name: crypto-dead is one of the topics that this connector reads",
 	}
 	code, out, errOut := command(t, "run", "-c", path)
 	if code != 1 {
@@ -159,5 +165,27 @@ connectors:
 	want := "listeners: http://" + taken.Addr().String() + " is in use by another process"
 	if code != 1 || !strings.Contains(errOut, want) || strings.Contains(errOut, "serving") {
 		t.Errorf("exit code %d, error %s; want %s", code, errOut, want)
+	}
+}
+
+// The collector keeps to what the budgets allow.
+func TestMemoryLimit(t *testing.T) {
+	t.Parallel()
+	l, err := load(writeConfig(t, `
+connectors:
+  a:
+    connector.class: timescale-sink
+    topics: crypto-prices
+    connection.url: postgres://u@localhost:1/db
+    tasks.max: 3
+    queue.max.bytes: 1000000
+    fetch.budget.bytes: 2000000
+    batch.max.bytes: 4000
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := memoryLimit(l), int64(baseMemoryBytes+2*3_000_000+3*4000); got != want {
+		t.Errorf("the limit is %d, want %d", got, want)
 	}
 }

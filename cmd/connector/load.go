@@ -86,6 +86,10 @@ func (l *loaded) connector(from config.Connector) *connectorConfig {
 		errs = append(errs, fmt.Errorf("name: %q is not the connector's name in the file, %s; leave the key out", named.Name, c.name))
 	}
 	c.err = errors.Join(append(errs, c.settings.Validate(), c.source.Validate(), c.target.Validate())...)
+	if dlq := c.settings.DLQTopic; c.err == nil && dlq != "" && c.source.Matches(dlq) {
+		c.err = fmt.Errorf("errors.deadletterqueue.topic.name: %s is one of the topics that this connector reads: "+
+			"each dead letter would become the next one; choose another name", dlq)
+	}
 	return c
 }
 

@@ -124,15 +124,17 @@ func withOffsets(ctx context.Context, l *loaded, c *connectorConfig, from redpan
 	if o.claims, err = source.InitialClaims(ctx); err != nil {
 		return fmt.Errorf("asking the brokers at %s: %w", l.client.BootstrapServers, err)
 	}
+	// The ledger before the ends: a connector that runs moves both, and a ledger
+	// beyond the log's end means that the topic was made again.
+	if o.ledger, err = liveLedger(ctx, o.admin); err != nil {
+		return fmt.Errorf("reading the ledger: %w", err)
+	}
 	tps := make([]connect.TopicPartition, 0, len(o.claims))
 	for _, claim := range o.claims {
 		tps = append(tps, claim.TopicPartition)
 	}
 	if o.bounds, err = o.log.Bounds(ctx, tps); err != nil {
 		return fmt.Errorf("asking the brokers at %s: %w", l.client.BootstrapServers, err)
-	}
-	if o.ledger, err = liveLedger(ctx, o.admin); err != nil {
-		return fmt.Errorf("reading the ledger: %w", err)
 	}
 	return f(o)
 }

@@ -97,7 +97,10 @@ func (o *offsets) planReset(ctx context.Context, topic string, partitions []int3
 func (o *offsets) planPartition(claim connect.Claim, to resetTarget, madeAgain bool) (resetLine, error) {
 	b := o.bounds[claim.TopicPartition]
 	line := resetLine{Partition: claim.Partition, To: claim.Begin}
-	if to.initial == "" {
+	switch to.initial {
+	case "latest":
+		line.To = b.Stable // read after the ledger, so that it does not lie before it
+	case "":
 		if to.offset < b.Start || to.offset > b.Stable {
 			return line, fmt.Errorf("--to: %d is outside the log of %s, which holds %d..%d", to.offset, claim.TopicPartition, b.Start, b.Stable)
 		}

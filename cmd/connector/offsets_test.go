@@ -326,3 +326,54 @@ func TestParseResetTarget(t *testing.T) {
 		}
 	}
 }
+
+// memoryLog holds one record, at the last stored offset.
+type memoryLog struct{ timestamp int64 }
+
+func (l memoryLog) Bounds(context.Context, []connect.TopicPartition) (map[connect.TopicPartition]connect.Bounds, error) {
+	return nil, errors.New("not asked for")
+}
+
+func (l memoryLog) Read(_ context.Context, _ connect.TopicPartition, from, to int64) (connect.Span, error) {
+	return connect.Span{From: from, Next: to, Records: []connect.Record{{Offset: from, Timestamp: l.timestamp}}}, nil
+}
+
+// TestTopicMadeAgainIsSeen by its id, and by its log where brokers give none
+// (protocol 5).
+func TestTopicMadeAgainIsSeen(t *testing.T) {
+	t.Parallel()
+	tp := connect.TopicPartition{Topic: "t", Partition: 1}
+	at := time.UnixMilli(1_700_000_000_123)
+	last := int64(9)
+	one, other := connect.TopicID{1}, connect.TopicID{2}
+	for name, tt := range map[string]struct {
+		topicID connect.TopicID // the broker's
+		ledger  string
+		end     int64
+		time    int64 // of the log's record at the last stored offset
+		want    bool
+	}{
+		"the same id":                         {one, one.String(), 10, at.UnixMilli(), false},
+		"another id":                          {other, one.String(), 10, at.UnixMilli(), true},
+		"the same id, a log that was cut":     {one, one.String(), 5, at.UnixMilli(), false},
+		"no id, the same record":              {connect.TopicID{}, "", 10, at.UnixMilli(), false},
+		"no id, another record":               {connect.TopicID{}, "", 10, at.UnixMilli() + 1, true},
+		"no id, a log that ends before":       {connect.TopicID{}, "", 9, at.UnixMilli(), true},
+		"an id that is new, the same record":  {one, "", 10, at.UnixMilli(), false},
+		"an id that is new, another record":   {one, "", 10, at.UnixMilli() + 1, true},
+		"an id that is no longer given, same": {connect.TopicID{}, one.String(), 10, at.UnixMilli(), false},
+	} {
+		o := &offsets{
+			log:    memoryLog{tt.time},
+			claims: []connect.Claim{{TopicPartition: tp, TopicID: tt.topicID}},
+			bounds: map[connect.TopicPartition]connect.Bounds{tp: {TopicID: tt.topicID, Stable: tt.end, End: tt.end}},
+			ledger: map[connect.TopicPartition]timescalesink.LedgerRow{
+				tp: {TopicPartition: tp, TopicID: tt.ledger, NextOffset: 10, LastOffset: &last, LastTime: &at},
+			},
+		}
+		plan, err := o.planReset(t.Context(), "t", nil, resetTarget{text: "0"})
+		if err != nil || plan.madeAgain != tt.want {
+			t.Errorf("%s: made again %v, %v; want %v", name, plan != nil && plan.madeAgain, err, tt.want)
+		}
+	}
+}

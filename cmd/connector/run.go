@@ -47,6 +47,7 @@ func run(ctx context.Context, path string, logTo io.Writer) error {
 			log.Info("keys without effect here", "connector", c.name, "keys", c.decoded.NoEffect)
 		}
 	}
+	limitMemory(l)
 	p, err := newProcess(ctx, l, log)
 	if err == nil {
 		err = p.run(ctx)

@@ -169,7 +169,7 @@ func (l *Log) listOffsets(ctx context.Context, broker int32, tps []connect.Topic
 		}
 		req.Topics = append(req.Topics, t)
 	}
-	kresp, err := l.client.Broker(int(broker)).RetriableRequest(ctx, &req)
+	kresp, err := l.client.Broker(int(broker)).Request(ctx, &req)
 	if err != nil {
 		return nil, fmt.Errorf("listing offsets: %w", err)
 	}

@@ -31,8 +31,10 @@ func (c *ClientConfig) saramaConfig(metadataMaxAge time.Duration) (*sarama.Confi
 	s.Consumer.Return.Errors = true
 	s.Consumer.IsolationLevel = sarama.ReadCommitted
 	s.Consumer.Offsets.Initial = sarama.OffsetOldest
-	// A seek that the log cannot serve must end the session, never start elsewhere.
-	s.Consumer.Group.ResetInvalidOffsets = false
+	// An offset that the log cannot serve would end the session also where it is
+	// that of a refused claim. So sarama begins at the log's start instead, and
+	// sessionRun ends the session if the claim was to be read.
+	s.Consumer.Group.ResetInvalidOffsets = true
 	// Fetch.Max stays 0: a limit makes sarama skip a record that is larger.
 	s.Consumer.Fetch.Max = 0
 	s.Consumer.MaxWaitTime = 250 * time.Millisecond

@@ -16,7 +16,7 @@ type Config struct {
 	OffsetsInitial   string `json:"offsets.initial" jsonschema:"description=Where partitions begin that exist when the connector is made: earliest or latest or an RFC 3339 time. Later ones begin at the earliest.,default=earliest"`
 	GroupPrefix      string `json:"group.prefix" jsonschema:"description=What comes before the topic in the name of its consumer group. Empty means connect-<connector>-."`
 	MetadataMaxAgeMs int    `json:"metadata.max.age.ms" jsonschema:"description=How often topics and their partitions are looked up in ms.,default=5000"`
-	FetchBudgetBytes int64  `json:"fetch.budget.bytes" jsonschema:"description=What fetched records may take in memory before they are queued; divided among the partitions.,default=33554432"`
+	FetchBudgetBytes int64  `json:"fetch.budget.bytes" jsonschema:"description=What fetched records may take in memory before they are queued; divided among the partitions.,default=16777216"`
 }
 
 // DefaultConfig holds the defaults; the topics have none.
@@ -24,7 +24,7 @@ func DefaultConfig() Config {
 	return Config{
 		OffsetsInitial:   offsetsEarliest,
 		MetadataMaxAgeMs: 5000,
-		FetchBudgetBytes: 32 << 20,
+		FetchBudgetBytes: 16 << 20,
 	}
 }
 
@@ -76,6 +76,12 @@ func (c *Config) TopicNames() []string {
 		}
 	}
 	return names
+}
+
+// Matches says whether the configuration, which is valid, names the topic.
+func (c *Config) Matches(topic string) bool {
+	matches, err := c.matcher()
+	return err == nil && matches(topic)
 }
 
 // matcher says which topics the configuration names.

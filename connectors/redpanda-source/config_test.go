@@ -165,7 +165,7 @@ func TestFetchSizeFollowsTheBudget(t *testing.T) {
 	for _, tc := range []struct {
 		partitions   int64
 		fetch, batch int
-	}{{0, fetchMaxBytes, 256}, {12, 559240, 136}, {360, 18641, 4}, {100_000, fetchMinBytes, 4}} {
+	}{{0, fetchMaxBytes, 256}, {12, 279620, 68}, {360, 9320, 2}, {100_000, fetchMinBytes, 2}} {
 		t.Run(fmt.Sprint(tc.partitions), func(t *testing.T) {
 			cfg := testConfig("t")
 			s, err := New("c", testClient([]string{"127.0.0.1:1"}), cfg, testLog(t))
@@ -183,5 +183,24 @@ func TestFetchSizeFollowsTheBudget(t *testing.T) {
 				t.Errorf("fetch %d, channel %d; want %d, %d", conf.Consumer.Fetch.Default, conf.ChannelBufferSize, tc.fetch, tc.batch)
 			}
 		})
+	}
+}
+
+func TestConfigMatchesTheTopicsItNames(t *testing.T) {
+	t.Parallel()
+	byName := testConfig("a", "b-dlq")
+	byPattern := testConfig()
+	byPattern.TopicsRegex = "crypto-.+"
+	for topic, want := range map[string][2]bool{
+		"a":            {true, false},
+		"b-dlq":        {true, false},
+		"b":            {false, false},
+		"crypto-dlq":   {false, true},
+		"crypto-":      {false, false},
+		"x-crypto-dlq": {false, false},
+	} {
+		if got := [2]bool{byName.Matches(topic), byPattern.Matches(topic)}; got != want {
+			t.Errorf("%s: by name and by pattern %v, want %v", topic, got, want)
+		}
 	}
 }

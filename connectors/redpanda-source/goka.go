@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash"
 	"log/slog"
+	"math"
 	"time"
 	"unsafe"
 
@@ -42,6 +43,17 @@ func timestampMs(t time.Time) int64 {
 		return connect.NoTimestamp
 	}
 	return max(t.UnixMilli(), connect.NoTimestamp)
+}
+
+// saramaTimestampMs gives what timestampMs gives for the same record read from
+// the log. A record's time is stored as a distance from its batch's first, and
+// where the batch says that its first record has none (-1), sarama counts from
+// the year 1 instead.
+func saramaTimestampMs(t time.Time) int64 {
+	if since := t.Sub(time.Time{}); since < math.MaxInt64 { // within 292 years: Sub saturates
+		return max(since.Milliseconds()+connect.NoTimestamp, connect.NoTimestamp)
+	}
+	return timestampMs(t)
 }
 
 // A goka processor makes clients for tables, views and outputs as well. A source

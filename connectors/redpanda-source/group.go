@@ -33,17 +33,18 @@ type group struct {
 	watched chan struct{} // closed when the reader of inner's errors is done
 	once    sync.Once
 
-	current  atomic.Pointer[session]
-	memberID atomic.Pointer[string]
-	isFenced atomic.Bool
+	current    atomic.Pointer[session]
+	memberID   atomic.Pointer[string]
+	isFenced   atomic.Bool
+	fetchBytes int64 // the fetch size
 }
 
 func newGroup(t *topic, conf *sarama.Config, brokers []string, name string) (*group, error) {
-	t.source.sizeFetches(conf)
 	g := &group{
 		topic: t, conf: conf, log: t.log,
 		errors: make(chan error), watched: make(chan struct{}),
 	}
+	g.fetchBytes = t.source.sizeFetches(conf)
 	conf.Consumer.Retry.BackoffFunc = g.redispatchBackoff
 	inner, err := sarama.NewConsumerGroup(brokers, name, conf)
 	if err != nil {
@@ -74,9 +75,11 @@ const (
 func (g *group) Consume(ctx context.Context, topics []string, processor sarama.ConsumerGroupHandler) error {
 	var pace pace
 	for ctx.Err() == nil {
-		// Nothing of an earlier session runs any more, so nobody reads these.
-		g.topic.source.sizeFetches(g.conf)
-
+		if g.fetchesTooMuch() {
+			// sarama's connections read their configuration at any time: another fetch size
+			// takes another client, and so another processor.
+			return errResize
+		}
 		sessionCtx, cancel := context.WithCancel(ctx)
 		run := &sessionRun{group: g, processor: processor, cancel: cancel, version: g.topic.currentVersion()}
 		began := time.Now()
@@ -101,6 +104,12 @@ func (g *group) Consume(ctx context.Context, topics []string, processor sarama.C
 	}
 	return nil
 }
+
+var errResize = errors.New("the fetch size is another now")
+
+// fetchesTooMuch says whether topics that appeared leave this one less than half
+// of what it fetches.
+func (g *group) fetchesTooMuch() bool { return g.fetchBytes/2 > g.topic.source.fetchBytes() }
 
 // pace keeps sessions that end soon from following each other without a pause.
 type pace struct {
@@ -132,6 +141,7 @@ func (p *pace) next(took time.Duration, rebalanced bool) time.Duration {
 // failed logs the first of a row of failures: while the brokers are away there
 // is one after the other.
 func (g *group) failed(err error) {
+	err = g.topic.source.client.advise(err)
 	if g.topic.setProblem(err) {
 		g.log.Warn("the session failed, joining again", "err", err)
 		return

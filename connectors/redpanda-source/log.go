@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -22,10 +23,18 @@ type Log struct {
 	admin  *kadm.Client
 	log    *slog.Logger
 	topics knownTopics
+	// compactions is what the topics' configurations say.
+	compactions compactions
+	// publishing is held by the one Publish that runs.
+	publishing chan struct{}
 }
 
 // OpenLog makes a Log. It does not wait for the brokers.
 func OpenLog(client ClientConfig, log *slog.Logger) (*Log, error) {
+	return openLogWith(client, log)
+}
+
+func openLogWith(client ClientConfig, log *slog.Logger, further ...kgo.Opt) (*Log, error) {
 	if err := client.Validate(); err != nil {
 		return nil, err
 	}
@@ -33,11 +42,11 @@ func OpenLog(client ClientConfig, log *slog.Logger) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	cl, err := kgo.NewClient(append(opts, producerOptions()...)...)
+	cl, err := kgo.NewClient(slices.Concat(opts, producerOptions(), further)...)
 	if err != nil {
 		return nil, fmt.Errorf("making the Kafka client: %w", err)
 	}
-	return &Log{client: cl, admin: kadm.NewClient(cl), log: log}, nil
+	return &Log{client: cl, admin: kadm.NewClient(cl), log: log, publishing: make(chan struct{}, 1)}, nil
 }
 
 // Close frees the client. A second Close does nothing.
@@ -149,7 +158,7 @@ func retry(ctx context.Context, try func() error) error {
 			return nil
 		}
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return interrupted(ctx, err)
 		}
 		if errors.Is(err, errNoPartition) {
 			if unknown++; unknown >= unknownTries {
@@ -162,10 +171,19 @@ func retry(ctx context.Context, try func() error) error {
 			return connect.Retriable(err)
 		}
 		if !sleep(ctx, backoff) {
-			return ctx.Err()
+			return interrupted(ctx, err)
 		}
 		backoff = min(2*backoff, retryMax)
 	}
+}
+
+// interrupted is the error of a call whose context ended, with what kept it
+// until then.
+func interrupted(ctx context.Context, err error) error {
+	if errors.Is(err, ctx.Err()) {
+		return ctx.Err()
+	}
+	return fmt.Errorf("%w: %w", ctx.Err(), err)
 }
 
 // transient says whether waiting may mend an error: a broker that is away, a

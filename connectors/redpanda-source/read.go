@@ -1,10 +1,12 @@
 package redpandasource
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -15,11 +17,15 @@ import (
 
 const (
 	// readStepBytes bounds what one Read fetches, and again what that becomes when
-	// it is decompressed; a larger batch still comes whole.
-	readStepBytes = 4 << 20
+	// it is decompressed; a larger batch still comes whole. Many partitions may
+	// each hold the records of one step.
+	readStepBytes    = 1 << 20
+	readStepMinBytes = 64 << 10
+	// readOffsetBytes is what is fetched for each offset asked for.
+	readOffsetBytes = 4 << 10
 	// emptyProofs is how many answers in a row must hold nothing below the last
-	// stable offset before the tail counts as empty: a broker short of memory may
-	// answer with nothing once.
+	// stable offset before a compacted log's tail counts as empty: a broker short
+	// of memory may answer with nothing once.
 	emptyProofs       = 3
 	emptyProofWaitMs  = 200
 	readMaxBytesLimit = 1<<31 - 1
@@ -32,7 +38,8 @@ var errCorrupt = errors.New("the log's batch cannot be read")
 // Read implements connect.Log. What it shows was seen in the batches
 // themselves: an offset in [From, Next) without a record lies within a whole
 // batch that holds none there (compacted, aborted, a transaction's marker),
-// between two batches, or before the last stable offset after the last batch.
+// between two batches, or before the log's start. An empty answer proves
+// nothing, with one exception: see proveSpan.
 //
 // A partition that does not exist is an error; so is a batch that cannot be
 // decoded. An outage is connect.Retriable, after retryLimit.
@@ -42,9 +49,9 @@ func (l *Log) Read(ctx context.Context, tp connect.TopicPartition, from, to int6
 	}
 	var span connect.Span
 	err := retry(ctx, func() (err error) {
-		span, err = proveSpan(tp, from, to, func(wait bool) (*kmsg.FetchResponseTopicPartition, error) {
-			return l.fetch(ctx, tp, from, wait)
-		})
+		span, err = proveSpan(tp, from, to,
+			func(wait bool) (fetched, error) { return l.fetch(ctx, tp, from, to, wait) },
+			func(id connect.TopicID) bool { return l.compacted(ctx, tp.Topic, id) })
 		return err
 	})
 	switch {
@@ -57,9 +64,19 @@ func (l *Log) Read(ctx context.Context, tp connect.TopicPartition, from, to int6
 	}
 }
 
-// proveSpan fetches until an answer shows something about from, or that from
-// cannot be read yet.
-func proveSpan(tp connect.TopicPartition, from, to int64, fetch func(wait bool) (*kmsg.FetchResponseTopicPartition, error)) (connect.Span, error) {
+// fetched is a broker's answer about one partition, and which topic it is of.
+type fetched struct {
+	*kmsg.FetchResponseTopicPartition
+	id connect.TopicID
+}
+
+// proveSpan fetches once, and again only where answers that hold nothing may
+// become a proof. A broker that has records may answer so: while it fetches them
+// from a remote tier, or when it is short of memory. But a compacted log's last
+// batches may really be gone, and a log whose policy is to compact lies on no
+// remote tier; there several such answers in a row are believed.
+func proveSpan(tp connect.TopicPartition, from, to int64, fetch func(wait bool) (fetched, error), compacted func(connect.TopicID) bool) (connect.Span, error) {
+	var id connect.TopicID
 	for empty := 0; ; {
 		p, err := fetch(empty > 0)
 		if err != nil {
@@ -69,10 +86,16 @@ func proveSpan(tp connect.TopicPartition, from, to int64, fetch func(wait bool) 
 		if err != nil || span.Next > from || p.LastStableOffset <= from {
 			return span, err
 		}
+		if p.id != id {
+			id, empty = p.id, 0 // the topic was made again between two answers
+		}
 		if empty++; empty >= emptyProofs {
-			// Everything from here to the last stable offset is gone: the broker
-			// returns the first batch that ends at or after the offset asked for.
+			// The broker returns the first batch that ends at or after the offset asked
+			// for, so there is none before the last stable offset.
 			span.Next = min(p.LastStableOffset, to)
+			return span, nil
+		}
+		if empty == 1 && !compacted(id) {
 			return span, nil
 		}
 	}
@@ -89,21 +112,22 @@ func (l *Log) outOfRange(ctx context.Context, tp connect.TopicPartition, from, t
 	if !ok {
 		return connect.Span{}, fmt.Errorf("reading %s from offset %d: %w", tp, from, errNoPartition)
 	}
-	return connect.Span{From: from, Next: max(from, min(b.Start, to)), Start: b.Start}, nil
+	return connect.Span{From: from, Next: max(from, min(b.Start, to)), TopicID: b.TopicID, Start: b.Start}, nil
 }
 
-// fetch reads one step of a partition from its leader. With wait, a broker that
-// has nothing takes its time to be sure.
-func (l *Log) fetch(ctx context.Context, tp connect.TopicPartition, from int64, wait bool) (*kmsg.FetchResponseTopicPartition, error) {
+// fetch reads one step of a partition from its leader, which it looks up each
+// time: a leader that does not answer may not be one any more. With wait, a
+// broker that has nothing takes its time to be sure.
+func (l *Log) fetch(ctx context.Context, tp connect.TopicPartition, from, to int64, wait bool) (fetched, error) {
 	id, leader, err := l.leader(ctx, tp)
 	if err != nil {
-		return nil, err
+		return fetched{}, err
 	}
 	p := kmsg.NewFetchRequestTopicPartition()
 	p.Partition = tp.Partition
 	p.FetchOffset = from
 	p.CurrentLeaderEpoch = -1
-	p.PartitionMaxBytes = readStepBytes
+	p.PartitionMaxBytes = fetchBytesFor(to - from)
 	t := kmsg.NewFetchRequestTopic()
 	t.Topic = tp.Topic
 	t.TopicID = id
@@ -118,30 +142,50 @@ func (l *Log) fetch(ctx context.Context, tp connect.TopicPartition, from int64, 
 	}
 	req.Topics = append(req.Topics, t)
 
-	kresp, err := l.client.Broker(int(leader)).RetriableRequest(ctx, &req)
+	kresp, err := l.client.Broker(int(leader)).Request(ctx, &req)
 	if err != nil {
-		return nil, err
+		return fetched{}, err
 	}
 	resp, ok := kresp.(*kmsg.FetchResponse)
 	if !ok {
-		return nil, fmt.Errorf("unexpected answer %T", kresp)
+		return fetched{}, fmt.Errorf("unexpected answer %T", kresp)
 	}
 	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
-		return nil, err
+		return fetched{}, err
 	}
 	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
-		return nil, kerr.RequestTimedOut // throttled: the answer leaves the partition out
+		return fetched{}, kerr.RequestTimedOut // throttled: the answer leaves the partition out
 	}
 	rp := &resp.Topics[0].Partitions[0]
 	if err := kerr.ErrorForCode(rp.ErrorCode); err != nil {
-		return nil, err
+		return fetched{}, err
 	}
-	return rp, nil
+	if resp.Version < fetchByIDVersion && id != (connect.TopicID{}) {
+		// The topic was asked for by its name: it may have been made again meanwhile.
+		now, _, err := l.leader(ctx, tp)
+		if err != nil {
+			return fetched{}, err
+		}
+		if now != id {
+			return fetched{}, kerr.InconsistentTopicID
+		}
+	}
+	return fetched{rp, id}, nil
+}
+
+// fetchByIDVersion is the first version of Fetch that names topics by their id
+// (KIP-516): a topic that was made again is answered with UNKNOWN_TOPIC_ID.
+const fetchByIDVersion = 13
+
+// fetchBytesFor is how much to fetch for a number of offsets: most gaps are
+// small, and so should be what is held for them.
+func fetchBytesFor(offsets int64) int32 {
+	return int32(max(min(offsets, readStepBytes/readOffsetBytes)*readOffsetBytes, readStepMinBytes))
 }
 
 // readSpan decodes the whole batches of an answer.
-func readSpan(tp connect.TopicPartition, p *kmsg.FetchResponseTopicPartition, from, to int64) (connect.Span, error) {
-	span := connect.Span{From: from, Next: from, Start: p.LogStartOffset}
+func readSpan(tp connect.TopicPartition, p fetched, from, to int64) (connect.Span, error) {
+	span := connect.Span{From: from, Next: from, TopicID: p.id, Start: p.LogStartOffset}
 	opts := kgo.ProcessFetchPartitionOpts{
 		Offset:         from,
 		IsolationLevel: kgo.ReadCommitted(),
@@ -150,9 +194,9 @@ func readSpan(tp connect.TopicPartition, p *kmsg.FetchResponseTopicPartition, fr
 	}
 	seen := wholeBatchesEnd(p.RecordBatches, from)
 	bounded := &boundedDecompressor{inner: kgo.DefaultDecompressor()}
-	fetched, next := kgo.ProcessFetchPartition(opts, p, bounded, nil)
-	if fetched.Err != nil && !(bounded.full && next > from) {
-		return span, fmt.Errorf("%w: %w", errCorrupt, fetched.Err)
+	decoded, next := kgo.ProcessFetchPartition(opts, p.FetchResponseTopicPartition, bounded, nil)
+	if decoded.Err != nil && !(bounded.full && next > from) {
+		return span, fmt.Errorf("%w: %w", errCorrupt, decoded.Err)
 	}
 	// Decoding moves past a batch only once each of its records was seen. That it
 	// should stop before the last whole batch without an error, or claim more than
@@ -160,8 +204,9 @@ func readSpan(tp connect.TopicPartition, p *kmsg.FetchResponseTopicPartition, fr
 	if next > seen {
 		return span, fmt.Errorf("%w: decoding reached offset %d, the batches end at %d", errCorrupt, next, seen)
 	}
-	span.Next = min(next, to)
-	for _, r := range fetched.Records {
+	// Below the log's start there is nothing, whatever the answer holds.
+	span.Next = min(max(next, span.Start), to)
+	for _, r := range decoded.Records {
 		if r.Offset >= from && r.Offset < span.Next {
 			span.Records = append(span.Records, exactRecord(r))
 		}
@@ -219,13 +264,14 @@ func wholeBatchesEnd(batches []byte, from int64) int64 {
 	return end
 }
 
-// exactRecord keeps a record's bytes as the log has them.
+// exactRecord copies a record as the log has it: kgo's refers to the whole
+// answer, which a dead letter that waits for its target would keep in memory.
 func exactRecord(r *kgo.Record) connect.Record {
-	rec := connect.Record{Offset: r.Offset, Timestamp: timestampMs(r.Timestamp), Key: r.Key, Value: r.Value}
+	rec := connect.Record{Offset: r.Offset, Timestamp: timestampMs(r.Timestamp), Key: bytes.Clone(r.Key), Value: bytes.Clone(r.Value)}
 	if len(r.Headers) > 0 {
 		rec.Headers = make([]connect.Header, len(r.Headers))
 		for i, h := range r.Headers {
-			rec.Headers[i] = connect.Header{Key: h.Key, Value: h.Value}
+			rec.Headers[i] = connect.Header{Key: strings.Clone(h.Key), Value: bytes.Clone(h.Value)}
 		}
 	}
 	return rec

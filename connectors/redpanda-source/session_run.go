@@ -61,10 +61,9 @@ func (r *sessionRun) position(c *connect.Claim, answer map[int32]int64) {
 	next, ok := answer[c.Partition]
 	switch {
 	case !ok:
-		// Refused: claimed, so that no other replica takes it up, and never read.
-		// sarama needs an offset that the log can serve all the same, or it would
-		// end the session.
-		r.session.seek(c.Partition, c.LogStart)
+		// Refused: claimed, so that no other replica takes it up, and never read. Its
+		// committed offset stays what it is (promise 6). Where the log cannot serve
+		// that, sarama is at the log's start: see saramaConfig.
 	case next == connect.NoOffset:
 		// The committed offset, unless it lies before the log or is missing.
 		r.session.sarama.MarkOffset(c.Topic, c.Partition, c.Begin, "")
@@ -86,6 +85,11 @@ func (r *sessionRun) ConsumeClaim(ss sarama.ConsumerGroupSession, sc sarama.Cons
 	}
 	if c.next < 0 {
 		c.next = sc.InitialOffset()
+	}
+	if sc.InitialOffset() < 0 || sc.InitialOffset() != c.next {
+		r.group.log.Warn("the log does not have the offset asked for, joining again", "partition", sc.Partition(), "next", c.next)
+		r.session.Reopen()
+		return nil
 	}
 	err := r.processor.ConsumeClaim(markless{ss, r.session.ctx}, sc)
 	if !r.session.ended() {

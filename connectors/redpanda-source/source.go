@@ -99,8 +99,9 @@ func (s *Source) Health() error {
 	return errors.Join(errs...)
 }
 
-// Problems says of each topic that is not read now why: the brokers are away,
-// it does not exist, it may not be read, the replica is fenced.
+// Problems says of each topic that is not read now why: the brokers are away or
+// refuse the client, it does not exist, it may not be read, the replica is fenced.
+// Where no topic is known yet, topics.regex stands for them.
 func (s *Source) Problems() map[string]error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,6 +139,7 @@ func (s *Source) Run(ctx context.Context, h connect.Handler) error {
 				s.log.Warn("the brokers cannot be asked for topics, trying on", "err", err)
 			}
 			failing = true
+			s.noteAway(err)
 			wait = min(backoff, wait)
 			backoff = min(2*backoff, rejoinBackoffMax)
 		} else {
@@ -167,7 +169,7 @@ func (s *Source) discover(ctx context.Context) (map[string]topicInfo, error) {
 	}
 	found, err := s.kafka.describe(ctx, names)
 	if err != nil {
-		return nil, err
+		return nil, s.client.advise(err)
 	}
 	maps.DeleteFunc(found, func(name string, info topicInfo) bool {
 		return !s.matches(name) || info.err == nil && len(info.partitions) == 0
@@ -240,6 +242,21 @@ func (s *Source) reportUnread(found map[string]topicInfo) {
 	s.unread = unread
 }
 
+// noteAway notes why the topics that are named and not yet read are not. Those
+// that are read say so themselves.
+func (s *Source) noteAway(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range s.config.TopicNames() {
+		if s.topics[name] == nil {
+			s.unread[name] = err
+		}
+	}
+	if s.config.TopicsRegex != "" && len(s.topics) == 0 {
+		s.unread[s.config.TopicsRegex] = err
+	}
+}
+
 // stopTopics ends all processors and waits for them: their handlers are
 // released and their groups left.
 func (s *Source) stopTopics() {
@@ -258,25 +275,28 @@ const (
 	// prefetchFactor is what sarama and goka hold for a partition in fetch sizes,
 	// decompressed and as Go values; measured over 12 to 360 partitions.
 	prefetchFactor = 5
-	fetchMinBytes  = 16 << 10
+	fetchMinBytes  = 8 << 10
 	fetchMaxBytes  = 1 << 20
 	// channelBytes is how many bytes of the fetch size make one place in the
 	// channel of a partition.
 	channelBytes = 4 << 10
 )
 
-// sizeFetches derives sarama's fetch size from the budget and the partitions of
+// fetchBytes derives sarama's fetch size from the budget and the partitions of
 // all topics (promise 8): this replica may come to own every one. A record that
 // is larger still comes, since sarama asks again for more.
-func (s *Source) sizeFetches(conf *sarama.Config) {
+func (s *Source) fetchBytes() int64 {
 	partitions := max(s.partitions.Load(), 1)
 	size := s.config.FetchBudgetBytes / (partitions * prefetchFactor)
-	size = min(max(size, fetchMinBytes), fetchMaxBytes)
-	if conf.Consumer.Fetch.Default == int32(size) {
-		return // sarama's connections read their configuration at any time
-	}
+	return min(max(size, fetchMinBytes), fetchMaxBytes)
+}
+
+// sizeFetches sets a client's fetch size and returns it.
+func (s *Source) sizeFetches(conf *sarama.Config) int64 {
+	size := s.fetchBytes()
 	conf.Consumer.Fetch.Default = int32(size)
 	conf.ChannelBufferSize = int(size / channelBytes)
+	return size
 }
 
 // InitialClaims lists all partitions of the connector's topics that exist now,

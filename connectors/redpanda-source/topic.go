@@ -2,6 +2,7 @@ package redpandasource
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -59,6 +60,10 @@ func (t *topic) run(ctx context.Context) {
 		if time.Since(began) > calmSession {
 			backoff = rejoinBackoff
 		}
+		if errors.Is(err, errResize) {
+			continue
+		}
+		err = t.source.client.advise(err)
 		if t.setProblem(fmt.Errorf("the topic's processor ended: %w", err)) {
 			t.log.Warn("the topic's processor ended, starting it again", "err", err)
 		}
@@ -129,7 +134,7 @@ func (t *topic) deliver(ctx goka.Context, value any) {
 	}
 	record := connect.Record{
 		Offset:    offset,
-		Timestamp: timestampMs(ctx.Timestamp()),
+		Timestamp: saramaTimestampMs(ctx.Timestamp()),
 		Key:       keyBytes(ctx.Key()),
 	}
 	if value != nil {
@@ -162,6 +167,7 @@ func (t *topic) claims(ctx context.Context, partitions []int32) ([]connect.Claim
 		if err == nil {
 			err = fmt.Errorf("%d of %d partitions are known", len(bounds), len(tps))
 		}
+		err = t.source.client.advise(err)
 		if t.setProblem(err) {
 			t.log.Warn("reading the ends of the claims failed, trying on", "err", err)
 		}
@@ -182,18 +188,21 @@ func claimsOf(tps []connect.TopicPartition, bounds map[connect.TopicPartition]co
 }
 
 // update ends the session if the topic is another than it was, or has grown:
-// every replica sees that for itself, and the group's leader divides again.
+// every replica sees that for itself, and the group's leader divides again. It
+// also does so where the session's fetches are far too large by now.
 func (t *topic) update(info topicInfo) {
 	none := connect.TopicID{}
 	t.mu.Lock()
 	was, count, g := t.id, t.partitions, t.group
 	again := info.id != was && was != none && info.id != none
-	grown := len(info.partitions) != count
+	// Kafka takes no partition away, so fewer are what a broker says that has not
+	// heard of the growth yet.
+	grown := len(info.partitions) > count
 	if info.id != none {
 		t.id = info.id
 	}
-	t.partitions = len(info.partitions)
 	if again || grown {
+		t.partitions = len(info.partitions)
 		t.version++
 	}
 	t.mu.Unlock()
@@ -201,9 +210,12 @@ func (t *topic) update(info topicInfo) {
 	if again {
 		t.log.Warn("the topic was made again", "was", was.String(), "is", info.id.String())
 	} else if grown {
-		t.log.Info("the topic's partitions changed", "were", count, "are", len(info.partitions))
+		t.log.Info("the topic has grown", "partitions", len(info.partitions), "were", count)
 	}
-	if (again || grown) && g != nil {
+	if g == nil {
+		return
+	}
+	if again || grown || g.fetchesTooMuch() {
 		g.reopen()
 	}
 }

@@ -38,7 +38,7 @@ func DefaultSettings() Settings {
 		TasksMax:        2,
 		BatchSize:       20_000,
 		BatchBytes:      8 << 20,
-		QueueBytes:      32 << 20,
+		QueueBytes:      16 << 20,
 		CommitInterval:  5 * time.Millisecond,
 		Tolerance:       "all",
 		DLQHeaders:      true,

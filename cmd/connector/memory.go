@@ -1,0 +1,36 @@
+package main
+
+import (
+	"os"
+	"runtime/debug"
+)
+
+const (
+	// baseMemoryBytes is what the process takes beside its budgets: clients, stacks,
+	// goka's and sarama's own.
+	baseMemoryBytes = 80 << 20
+	// gcPercent trades some CPU for half of the garbage that Go lets lie by default.
+	gcPercent = 50
+)
+
+// limitMemory has Go's collector keep to what the configuration allows
+// (promise 8), unless GOGC or GOMEMLIMIT in the environment say otherwise. The
+// limit is soft: what records need beyond it they get, at the price of CPU.
+func limitMemory(l *loaded) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit(l))
+	}
+}
+
+// memoryLimit is the base, each budget twice, since what is freed is collected
+// later, and a batch on its way for each task.
+func memoryLimit(l *loaded) int64 {
+	n := int64(baseMemoryBytes)
+	for _, c := range l.connectors {
+		n += 2*(c.settings.QueueBytes+c.source.FetchBudgetBytes) + int64(c.settings.TasksMax)*c.settings.BatchBytes
+	}
+	return n
+}
