@@ -56,8 +56,8 @@ acceptance: $(GOTESTSUM) ## The tests that take hours: faults of every part, sim
 chaos: ## Kill, stop and restart everything at random, ROUNDS times.
 	ROUNDS=$(ROUNDS) $(TESTENV) go test -v -count=1 -timeout 0 -run '^TestChaos' ./internal/e2e
 
-bench: build ## Measure throughput and latency; takes a quiet machine and some minutes.
-	go run ./internal/bench $(ARGS)
+bench: build ## Measure speed and memory against baselines; wants a quiet machine. FULL=1: half an hour.
+	go run ./internal/bench $(if $(FULL),-full) $(ARGS)
 
 docs: ## Write the documentation that comes from the code.
 	go run ./cmd/connector docs --write docs/configuration.md

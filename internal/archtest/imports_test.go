@@ -30,7 +30,7 @@ var allowed = map[string][]string{
 	"deploy":                     {},
 	"internal/archtest":          {},
 	"internal/bench":             {"connect", "marketdata", "internal/devstack"},
-	"internal/e2e":               {"connect", "marketdata", "internal/devstack"},
+	"internal/e2e":               {"connectors/timescale-sink", "connect", "marketdata", "internal/devstack"},
 	"internal":                   {"connect", "marketdata"},
 	"internal/devstack":          {},
 	"internal/rest":              {"internal/worker", "connect", "config"},

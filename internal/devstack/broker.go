@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -29,7 +30,8 @@ type BrokerOptions struct {
 	Topics []BrokerTopic
 	// TLS, if set, is the listener's configuration.
 	TLS *tls.Config
-	// Users, if any, turn SASL on. They may do everything.
+	// Users, if any, turn SASL on. They may do everything. Those of an earlier start
+	// in Dir count no more.
 	Users []BrokerUser
 }
 
@@ -91,6 +93,11 @@ func StartBroker(ctx context.Context, opts BrokerOptions) (*Broker, error) {
 			return nil, err
 		}
 		b.lock = lock
+		// kfake would prefer the users that it saved.
+		if err := os.Remove(filepath.Join(dir, "data", "sasl.json")); err != nil && !errors.Is(err, os.ErrNotExist) {
+			lock.release()
+			return nil, err
+		}
 		options = append(options, kfake.DataDir(filepath.Join(dir, "data")), kfake.SyncWrites())
 	}
 	b.close = sync.OnceValue(b.closeOnce)

@@ -146,6 +146,24 @@ func TestBrokerWithTLSAndUsers(t *testing.T) {
 	}
 }
 
+// A password that was changed counts from the next start on, also where the log
+// is kept.
+func TestBrokerTakesTheUsersOfItsStart(t *testing.T) {
+	t.Parallel()
+	opts := BrokerOptions{Dir: t.TempDir()}
+	for _, password := range []string{"first", "second"} {
+		opts.Users = []BrokerUser{{"SCRAM-SHA-256", "alice", password}}
+		b := startBroker(t, opts)
+		client := newClient(t, b.Brokers(), kgo.RetryTimeout(time.Second), kgo.SASL(scram.Auth{User: "alice", Pass: password}.AsSha256Mechanism()))
+		if _, err := kadm.NewClient(client).ListTopics(t.Context()); err != nil {
+			t.Errorf("with the %s password: %v", password, err)
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func selfSigned(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -37,6 +37,13 @@ type DatabaseOptions struct {
 	Throwaway bool
 	// Settings are further lines of postgresql.conf, and win over ours.
 	Settings map[string]string
+	// Files are written into the data folder at each start, for the server alone
+	// to read: certificates, keys, or a pg_hba.conf in place of initdb's.
+	Files map[string][]byte
+	// Primary, if set, makes the server a streaming standby of that one, which
+	// must run at the first start. It serves reads, with the primary's password,
+	// until it is promoted.
+	Primary *Database
 	// Progress, if set, is called while the start takes its time, from one
 	// goroutine at a time.
 	Progress func(Progress)
@@ -136,6 +143,18 @@ func (d *Database) init(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(work)
+	made := filepath.Join(work, "data")
+	run := d.initdb
+	if d.opts.Primary != nil {
+		run = d.copyPrimary
+	}
+	if err := run(ctx, work, made); err != nil {
+		return err
+	}
+	return os.Rename(made, d.data)
+}
+
+func (d *Database) initdb(ctx context.Context, work, made string) error {
 	password := rand.Text()
 	// initdb reads the password as the server's account; ours is kept apart.
 	handover := filepath.Join(work, "password")
@@ -146,7 +165,6 @@ func (d *Database) init(ctx context.Context) error {
 	); err != nil {
 		return err
 	}
-	made := filepath.Join(work, "data")
 	args := []string{
 		"-D", made, "-U", databaseUser, "--pwfile=" + handover, "--auth=scram-sha-256", "-E", "UTF8", "--no-locale", "--no-instructions",
 	}
@@ -158,7 +176,27 @@ func (d *Database) init(ctx context.Context) error {
 	if out, err := output(cmd, d.as); err != nil {
 		return fmt.Errorf("making the database: initdb: %w: %s", err, lastLines(string(out), 4))
 	}
-	return os.Rename(made, d.data)
+	return nil
+}
+
+// copyPrimary takes a base backup, with what makes a standby of it.
+func (d *Database) copyPrimary(ctx context.Context, work, made string) error {
+	primary := d.opts.Primary
+	if err := os.WriteFile(d.passwordFile(), []byte(primary.password), 0o600); err != nil {
+		return err
+	}
+	args := []string{
+		"-D", made, "-h", "127.0.0.1", "-p", strconv.Itoa(primary.Port()), "-U", databaseUser, "-w", "-R", "-X", "stream", "-c", "fast",
+	}
+	if d.opts.Throwaway {
+		args = append(args, "--no-sync")
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(d.bin, "pg_basebackup"), args...)
+	cmd.Dir, cmd.Env = work, append(serverEnv(), "PGPASSWORD="+primary.password)
+	if out, err := output(cmd, d.as); err != nil {
+		return fmt.Errorf("making the standby: pg_basebackup: %w: %s", err, lastLines(string(out), 4))
+	}
+	return nil
 }
 
 // serverEnv is our environment without what would change a server's ways.
@@ -237,7 +275,7 @@ func (d *Database) tryStart(ctx context.Context) error {
 	return nil
 }
 
-// configure writes postgresql.conf. We listen on 127.0.0.1 and on no socket
+// configure writes postgresql.conf and what it names. We listen on 127.0.0.1 and on no socket
 // file, whose path has a length limit.
 func (d *Database) configure() error {
 	settings := map[string]string{
@@ -265,8 +303,15 @@ func (d *Database) configure() error {
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		fmt.Fprintf(&text, "%s = '%s'\n", name, strings.ReplaceAll(settings[name], "'", "''"))
 	}
-	file := filepath.Join(d.data, "postgresql.conf")
-	return errors.Join(os.WriteFile(file, []byte(text.String()), 0o600), d.as.own(file))
+	files := map[string][]byte{"postgresql.conf": []byte(text.String())}
+	maps.Copy(files, d.opts.Files)
+	for name, content := range files {
+		file := filepath.Join(d.data, name)
+		if err := errors.Join(os.WriteFile(file, content, 0o600), d.as.own(file)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // waitReady waits until the server that answers on the port is this one, and
@@ -291,16 +336,19 @@ func (d *Database) waitReady(ctx context.Context, server *process) error {
 }
 
 func (d *Database) prepare(ctx context.Context, conn *pgx.Conn) error {
-	var exists bool
+	var exists, standby bool
 	var data string
-	err := conn.QueryRow(ctx, `SELECT current_setting('data_directory'),
+	err := conn.QueryRow(ctx, `SELECT current_setting('data_directory'), pg_is_in_recovery(),
 		system_identifier::text, EXISTS (SELECT FROM pg_database WHERE datname = $1) FROM pg_control_system()`,
-		databaseName).Scan(&data, &d.systemID, &exists)
+		databaseName).Scan(&data, &standby, &d.systemID, &exists)
 	if err != nil {
 		return err
 	}
 	if data != d.data {
 		return fmt.Errorf("the server on port %d has another data folder: %s", d.port, data)
+	}
+	if standby {
+		return nil // it has what the primary has
 	}
 	if !exists {
 		if _, err := conn.Exec(ctx, "CREATE DATABASE "+databaseName); err != nil {

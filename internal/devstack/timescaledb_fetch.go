@@ -37,16 +37,26 @@ var notNeeded = regexp.MustCompile(`^(perl.*|lib.*perl.*|libgdbm.*|libdb5.*|libl
 // elsewhere ends an error which says that no database can be fetched here.
 const elsewhere = "start one with deploy/compose, or name yours with --database-url and --brokers"
 
-// fetchTimescale downloads PostgreSQL with TimescaleDB and every library they
-// need, libc included, into dir. The machine's packages are neither read nor
-// changed; its apt sources say only which mirror to use.
+// fetchTimescale fetches PostgreSQL with TimescaleDB into dir.
 func fetchTimescale(ctx context.Context, dir string, progress func(Progress)) error {
+	bin := filepath.Join("usr/lib/postgresql", fetchedPostgres, "bin")
+	return fetchServer(ctx, dir, server{"TimescaleDB", fetchedPackage, bin, "postgres"}, progress)
+}
+
+// server is what is fetched: its name for people, its package, the folder of its
+// programs below the prefix, and the one that serves.
+type server struct{ name, pkg, bin, program string }
+
+// fetchServer downloads a server and every library that it needs, libc
+// included, into dir. The machine's packages are neither read nor changed; its
+// apt sources say only which mirror to use.
+func fetchServer(ctx context.Context, dir string, s server, progress func(Progress)) error {
 	for _, tool := range []string{"apt-get", "dpkg-deb", "tar"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			return unavailable("TimescaleDB is fetched with apt-get, dpkg-deb and tar, and this machine has no " + tool + ": " + elsewhere)
+			return unavailable(s.name + " is fetched with apt-get, dpkg-deb and tar, and this machine has no " + tool + ": " + elsewhere)
 		}
 	}
-	apt, err := newApt(ctx, filepath.Join(filepath.Dir(dir), "apt"))
+	apt, err := newApt(ctx, s, filepath.Join(filepath.Dir(dir), "apt"))
 	if err != nil {
 		return err
 	}
@@ -61,24 +71,24 @@ func fetchTimescale(ctx context.Context, dir string, progress func(Progress)) er
 	if err := apt.download(ctx, packages, size, progress); err != nil {
 		return err
 	}
-	report(progress, "unpacking TimescaleDB")
+	report(progress, "unpacking "+s.name)
 	debs, err := filepath.Glob(filepath.Join(apt.debs, "*.deb"))
 	if err != nil {
 		return err
 	}
 	if len(debs) != len(packages) {
-		return fmt.Errorf("downloading TimescaleDB: %d of %d packages arrived", len(debs), len(packages))
+		return fmt.Errorf("downloading %s: %d of %d packages arrived", s.name, len(debs), len(packages))
 	}
 	for _, deb := range debs {
 		if err := unpack(ctx, deb, dir); err != nil {
 			return err
 		}
 	}
-	bin := filepath.Join(dir, "usr/lib/postgresql", fetchedPostgres, "bin")
+	bin := filepath.Join(dir, s.bin)
 	if err := wrapBinaries(dir, bin); err != nil {
 		return err
 	}
-	out, err := exec.CommandContext(ctx, filepath.Join(bin, "postgres"), "--version").CombinedOutput()
+	out, err := exec.CommandContext(ctx, filepath.Join(bin, s.program), "--version").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("trying the fetched server: %w: %s", err, lastLines(string(out), 3))
 	}
@@ -86,14 +96,17 @@ func fetchTimescale(ctx context.Context, dir string, progress func(Progress)) er
 }
 
 // apt runs apt-get on lists, a cache and a (empty) package status of its own.
-type apt struct{ config, debs string }
+type apt struct {
+	server       server
+	config, debs string
+}
 
-func newApt(ctx context.Context, dir string) (*apt, error) {
-	mirror, err := debianMirror(ctx)
+func newApt(ctx context.Context, s server, dir string) (*apt, error) {
+	mirror, err := debianMirror(ctx, s.name)
 	if err != nil {
 		return nil, err
 	}
-	a := &apt{config: filepath.Join(dir, "apt.conf"), debs: filepath.Join(dir, "debs")}
+	a := &apt{server: s, config: filepath.Join(dir, "apt.conf"), debs: filepath.Join(dir, "debs")}
 	for _, sub := range []string{"state/lists/partial", "cache/archives/partial", "debs"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return nil, err
@@ -128,11 +141,12 @@ Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
 	)
 }
 
-// debianMirror returns the mirror of the machine's own apt sources.
-func debianMirror(ctx context.Context) (string, error) {
+// debianMirror returns the mirror of the machine's own apt sources, for a server
+// of this name.
+func debianMirror(ctx context.Context, name string) (string, error) {
 	release, err := os.ReadFile("/etc/os-release")
 	if err != nil || !regexp.MustCompile(`(?m)^ID="?debian"?$`).Match(release) {
-		return "", unavailable("TimescaleDB is fetched from a Debian mirror and this machine is not Debian: " + elsewhere)
+		return "", unavailable(name + " is fetched from a Debian mirror and this machine is not Debian: " + elsewhere)
 	}
 	out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(COMPONENT) $(RELEASE) $(REPO_URI)", "Created-By: Packages").Output()
 	if err != nil {
@@ -145,7 +159,7 @@ func debianMirror(ctx context.Context) (string, error) {
 			return f[2], nil
 		}
 	}
-	return "", unavailable("TimescaleDB is fetched from a Debian mirror and this machine's apt sources name none: " + elsewhere)
+	return "", unavailable(name + " is fetched from a Debian mirror and this machine's apt sources name none: " + elsewhere)
 }
 
 func (a *apt) run(ctx context.Context, args ...string) ([]byte, error) {
@@ -164,14 +178,14 @@ func (a *apt) run(ctx context.Context, args ...string) ([]byte, error) {
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
-		return nil, fmt.Errorf("fetching TimescaleDB: apt-get %s: %w: %s", args[0], err, lastLines(problems.String(), 2))
+		return nil, fmt.Errorf("fetching %s: apt-get %s: %w: %s", a.server.name, args[0], err, lastLines(problems.String(), 2))
 	}
 	return out.Bytes(), nil
 }
 
 // closure returns the names of the packages to download and their size in bytes.
 func (a *apt) closure(ctx context.Context) (packages []string, size int64, err error) {
-	out, err := a.run(ctx, "install", "-qq", "-y", "--no-install-recommends", "--print-uris", fetchedPackage)
+	out, err := a.run(ctx, "install", "-qq", "-y", "--no-install-recommends", "--print-uris", a.server.pkg)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -193,13 +207,13 @@ func (a *apt) closure(ctx context.Context) (packages []string, size int64, err e
 		size += n
 	}
 	if len(packages) == 0 {
-		return nil, 0, errors.New("apt-get lists no package for " + fetchedPackage)
+		return nil, 0, errors.New("apt-get lists no package for " + a.server.pkg)
 	}
 	return packages, size, nil
 }
 
 func (a *apt) download(ctx context.Context, packages []string, size int64, progress func(Progress)) error {
-	const step = "downloading TimescaleDB"
+	step := "downloading " + a.server.name
 	done := make(chan error, 1)
 	go func() {
 		_, err := a.run(ctx, append([]string{"download", "-q"}, packages...)...)
@@ -274,7 +288,7 @@ func wrapBinaries(prefix, bin string) error {
 		return err
 	}
 	if len(loaders) != 1 {
-		return fmt.Errorf("unpacking TimescaleDB: found %d loaders in its libc, want 1", len(loaders))
+		return fmt.Errorf("unpacking the server: found %d loaders in its libc, want 1", len(loaders))
 	}
 	libs, err := filepath.Rel(bin, filepath.Dir(loaders[0]))
 	if err != nil {

@@ -115,9 +115,16 @@ func execute(url string, statements ...string) error {
 // Commits survive that.
 func OwnDatabase(t testing.TB) *devstack.Database {
 	t.Helper()
+	return DatabaseWith(t, devstack.DatabaseOptions{})
+}
+
+// DatabaseWith is OwnDatabase with options: settings, files, a primary.
+func DatabaseWith(t testing.TB, opts devstack.DatabaseOptions) *devstack.Database {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startLimit)
 	defer cancel()
-	db, err := devstack.StartDatabase(ctx, devstack.DatabaseOptions{Throwaway: true})
+	opts.Throwaway = true
+	db, err := devstack.StartDatabase(ctx, opts)
 	Need(t, err)
 	t.Cleanup(func() {
 		if err := db.Close(); err != nil {
@@ -125,4 +132,21 @@ func OwnDatabase(t testing.TB) *devstack.Database {
 		}
 	})
 	return db
+}
+
+// PgBouncer starts a PgBouncer in transaction mode that belongs to the test, in
+// front of a database, and returns the URL that leads through it. The test fails
+// if PgBouncer has ended before it.
+func PgBouncer(t testing.TB, databaseURL string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startLimit)
+	defer cancel()
+	b, err := devstack.StartPgBouncer(ctx, devstack.PgBouncerOptions{DatabaseURL: databaseURL, PoolSize: 40})
+	Need(t, err)
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Errorf("closing the test's PgBouncer: %v", err)
+		}
+	})
+	return b.URL()
 }
