@@ -87,7 +87,7 @@ connectors:
 		if _, message, _ := strings.Cut(want, "first: "); message != "" {
 			want = message
 		}
-		for _, connector := range []string{"second: ", "third: "} {
+		for _, connector := range []string{"second: ", "third: ", "fourth: "} {
 			want = strings.TrimPrefix(want, connector)
 		}
 		if !strings.Contains(out, want) {
