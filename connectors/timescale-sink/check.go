@@ -26,7 +26,7 @@ func (c *Connector) Check(ctx context.Context, topics []string) []connect.Findin
 	k := &checker{Connector: c}
 	conn, err := c.pool.Acquire(ctx)
 	if err != nil {
-		k.add("error", "connection.url", "", "no connection to the database: %v", err)
+		k.add("error", "connection.url", "", "no connection to the database: %v", adviseTLS(err))
 		return k.findings
 	}
 	defer conn.Release()
@@ -80,20 +80,24 @@ func (k *checker) run(ctx context.Context, conn *pgx.Conn, kinds []marketdata.Ki
 func (k *checker) checkServer(ctx context.Context, conn *pgx.Conn) error {
 	var pid, used, most, limit int32
 	var readOnly bool
-	var version string
-	err := k.q.QueryRow(ctx, `SELECT pg_backend_pid(), current_user::text, current_setting('server_version'),
+	var version, encoding string
+	err := k.q.QueryRow(ctx, `SELECT pg_backend_pid(), current_user::text, current_setting('server_version'), current_setting('server_encoding'),
 			current_setting('transaction_read_only') = 'on', current_setting('max_connections')::int4,
 			(SELECT count(*)::int4 FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend'),
 			(SELECT rolconnlimit FROM pg_catalog.pg_roles WHERE rolname = current_user),
 			CASE WHEN to_regnamespace($1) IS NULL THEN has_database_privilege(current_database(), 'CREATE')
 				ELSE has_schema_privilege($2, 'CREATE') END`, quote(k.cfg.SchemaName), k.cfg.SchemaName).
-		Scan(&pid, &k.role, &version, &readOnly, &most, &used, &limit, &k.mayMake)
+		Scan(&pid, &k.role, &version, &encoding, &readOnly, &most, &used, &limit, &k.mayMake)
 	if err != nil {
 		return err
 	}
 	k.add("info", "", "", "PostgreSQL %s, role %s", version, k.role)
 	if uint32(pid) != conn.PgConn().PID() {
 		k.add("info", "connection.url", "", "a connection pooler stands between; its transaction mode is enough")
+	}
+	if encoding != "UTF8" {
+		k.add("error", "connection.url", "CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0;",
+			"the database's encoding is %s; it must be UTF8, or texts are refused or changed", encoding)
 	}
 	if readOnly {
 		k.add("error", "connection.url", "target_session_attrs=read-write", "the server takes no writes: it is a standby, or default_transaction_read_only is on")

@@ -18,6 +18,7 @@ type chunkCache struct {
 	gate   gate // held while the database is asked
 	mu     sync.Mutex
 	ranges []chunkRange // in ascending order
+	warned bool         // of a batch that needs many; under gate
 	off    bool         // the role may not make them, so that the batches' transactions do; under gate
 }
 
@@ -66,6 +67,10 @@ func (c *chunkCache) uncovered(rows []*row) *row {
 	return nil
 }
 
+// manyChunks is how many new ones a batch may need before it is told of: a
+// producer whose clock jumps makes thousands, each with its indexes and locks.
+const manyChunks = 50
+
 // ensureChunks makes the chunks that a batch needs.
 func (s *Sink) ensureChunks(ctx context.Context, p *plan) error {
 	for t, rows := range p.rows {
@@ -88,7 +93,11 @@ func (s *Sink) ensureTableChunks(ctx context.Context, g *target, rows []*row) er
 		return err
 	}
 	defer g.chunks.gate.unlock()
-	for !g.chunks.off {
+	for made := 0; !g.chunks.off; made++ {
+		if made > manyChunks && !g.chunks.warned {
+			g.chunks.warned = true
+			s.connector.log.Warn("the times of a batch's records lie far apart, each makes a chunk", "table", g.name)
+		}
 		missing := g.chunks.uncovered(rows)
 		if missing == nil {
 			return nil

@@ -80,7 +80,7 @@ func TestErrorClasses(t *testing.T) {
 		"stop":   "28P01 28000 3D000 3F000 42501 42703 42P01 0A000 53400 XX000 P0001 99999",
 	} {
 		for _, code := range strings.Fields(codes) {
-			err := classify("testing", &pgconn.PgError{Code: code, Message: "m"})
+			err := classify("testing", &pgconn.PgError{Code: code, Message: "m", ConstraintName: "c"})
 			var bad *connect.BadDataError
 			got := "stop"
 			switch {

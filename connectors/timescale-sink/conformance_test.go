@@ -1,6 +1,7 @@
 package timescalesink
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"testing"
@@ -17,18 +18,24 @@ func TestSink(t *testing.T) {
 	for _, mode := range []string{modeUpsert, modeTape} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			connecttest.TestSink(t, connecttest.Target{
-				New:       func(t testing.TB) *connecttest.Store { return newStore(t, mode) },
-				Record:    storeRecord,
-				Topics:    []string{"crypto-prices-suite", "crypto-trades-suite"},
-				NewerWins: mode == modeUpsert,
-				ChecksLog: true,
-				Bad: func(topic string, row connecttest.Row) connect.Record {
-					return storeRecordOf(topic, row, "the table forbids it")
-				},
-				Schedules: 2,
-			})
+			connecttest.TestSink(t, suiteTarget(mode, ""))
 		})
+	}
+}
+
+// suiteTarget is what the suite needs to know, for sinks that connect to poolerURL
+// where that is set.
+func suiteTarget(mode, poolerURL string) connecttest.Target {
+	return connecttest.Target{
+		New:       func(t testing.TB) *connecttest.Store { return newStore(t, mode, poolerURL) },
+		Record:    storeRecord,
+		Topics:    []string{"crypto-prices-suite", "crypto-trades-suite"},
+		NewerWins: mode == modeUpsert,
+		ChecksLog: true,
+		Bad: func(topic string, row connecttest.Row) connect.Record {
+			return storeRecordOf(topic, row, "the table forbids it")
+		},
+		Schedules: 2,
 	}
 }
 
@@ -48,8 +55,8 @@ func storeRecordOf(topic string, row connecttest.Row, source string) connect.Rec
 }
 
 // newStore makes the tables, with a check that only the database knows, and the
-// suite's ways to disturb it.
-func newStore(t testing.TB, mode string) *connecttest.Store {
+// suite's ways to disturb it, between the sinks and the pooler where there is one.
+func newStore(t testing.TB, mode, poolerURL string) *connecttest.Store {
 	f := setup(t, func(c *Config) {
 		c.InsertMode, c.TapeReplayIndex, c.CopyMin = mode, mode == modeTape, 8
 	})
@@ -60,7 +67,7 @@ func newStore(t testing.TB, mode string) *connecttest.Store {
 	for _, table := range []string{"crypto_prices", "crypto_trades"} {
 		f.exec(f.in("ALTER TABLE %s." + table + " ADD CHECK (source <> 'the table forbids it')"))
 	}
-	through, url := newProxy(t, f.url)
+	through, url := newProxy(t, cmp.Or(poolerURL, f.url))
 	cfg := *f.cfg
 	cfg.ConnectionURL = url
 	return &connecttest.Store{

@@ -2,7 +2,10 @@ package timescalesink
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 	"time"
@@ -33,8 +36,7 @@ func (cfg *Config) connConfig(connector string) (*pgx.ConnConfig, error) {
 	}
 	cc, err := pgx.ParseConfig(text)
 	if err != nil {
-		// pgx's error may repeat parts of the URL, and with them of the password.
-		return nil, errConnectionURL
+		return nil, urlError(err)
 	}
 	if cfg.ConnectionUser != "" {
 		cc.User = cfg.ConnectionUser
@@ -43,7 +45,7 @@ func (cfg *Config) connConfig(connector string) (*pgx.ConnConfig, error) {
 		cc.Password = cfg.ConnectionPassword
 	}
 	for _, f := range cc.Fallbacks {
-		if f.Host != cc.Host && cc.ValidateConnect == nil {
+		if (f.Host != cc.Host || f.Port != cc.Port) && cc.ValidateConnect == nil {
 			// Several hosts are a primary and its standbys: rows go to the primary.
 			cc.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 		}
@@ -52,6 +54,7 @@ func (cfg *Config) connConfig(connector string) (*pgx.ConnConfig, error) {
 		cc.ConnectTimeout = connectTimeout
 	}
 	cc.RuntimeParams["application_name"] = applicationName(connector)
+	cc.RuntimeParams["client_encoding"] = "UTF8" // whatever the URL, the role or the database say: it is what is sent
 	cc.DefaultQueryExecMode = pgx.QueryExecModeExec
 	cc.StatementCacheCapacity = 0
 	cc.DescriptionCacheCapacity = 0
@@ -61,10 +64,49 @@ func (cfg *Config) connConfig(connector string) (*pgx.ConnConfig, error) {
 	return cc, nil
 }
 
-// applicationName is what pg_stat_activity shows; PostgreSQL cuts it at 63 bytes.
+// urlError says what is wrong with the URL. pgx's error may repeat parts of it,
+// and with them of the password, so of that only what concerns the files and
+// settings of TLS is passed on.
+func urlError(err error) error {
+	var parse *pgconn.ParseConfigError
+	if errors.As(err, &parse) && parse.Unwrap() != nil && strings.Contains(err.Error(), "failed to configure TLS (") {
+		return fmt.Errorf("connection.url: sslmode, sslrootcert, sslcert, sslkey: %w", parse.Unwrap())
+	}
+	return errConnectionURL
+}
+
+// adviseTLS adds what to do to the error of a connection whose server could not
+// prove who it is.
+func adviseTLS(err error) error {
+	var host x509.HostnameError
+	var verification *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &host):
+		return fmt.Errorf("%w; connection.url: use a host name that the server's certificate holds, or sslmode=verify-ca", err)
+	case errors.As(err, &verification):
+		return fmt.Errorf("%w; connection.url: let sslrootcert name a PEM file with the authority that signed the server's certificate", err)
+	}
+	return err
+}
+
+// applicationNameMaxBytes is where PostgreSQL cuts an application_name.
+const applicationNameMaxBytes = 63
+
+// applicationName is what pg_stat_activity shows: exactly this text, since
+// endBlockers compares it. PostgreSQL rewrites what is not printable ASCII and
+// cuts what is too long, so such a name ends in a hash instead.
 func applicationName(connector string) string {
-	name := "tickconnect/" + connector
-	return name[:min(63, len(name))]
+	name := strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, "tickconnect/"+connector)
+	if len(name) <= applicationNameMaxBytes && strings.HasSuffix(name, connector) {
+		return name
+	}
+	hash := fmt.Sprintf("-%016x", uint64(lockKey(connector)))
+	return name[:min(applicationNameMaxBytes-len(hash), len(name))] + hash
 }
 
 // libpqURL turns jdbc:postgresql://..., as Kafka Connect's users have it, into

@@ -17,12 +17,12 @@ import (
 // copyRows stores rows with COPY straight into the hypertable: the fast path.
 func (s *Sink) copyRows(ctx context.Context, g *target, p *plan, rows []*row) error {
 	s.copyBuf = appendCopy(s.copyBuf[:0], rows)
-	_, err := s.conn.PgConn().CopyFrom(ctx, bytes.NewReader(s.copyBuf), g.copySQL)
+	tag, err := s.conn.PgConn().CopyFrom(ctx, bytes.NewReader(s.copyBuf), g.copySQL)
 	if cap(s.copyBuf) > copyBufKeepBytes {
 		s.copyBuf = nil
 	}
 	if err == nil {
-		return nil
+		return storesAll(g.name, len(rows))(tag)
 	}
 	return blame("copying into "+g.name, err, p, rows)
 }
@@ -44,7 +44,7 @@ func appendCopy(buf []byte, rows []*row) []byte {
 		if r.millis < 0 {
 			buf = append(buf, nullField...)
 		} else {
-			buf = time.UnixMilli(r.millis).UTC().AppendFormat(buf, timeFormat)
+			buf = appendTime(buf, time.UnixMilli(r.millis))
 		}
 		buf = append(buf, '\n')
 	}

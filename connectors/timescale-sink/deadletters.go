@@ -1,13 +1,10 @@
 package timescalesink
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/qicore/tickconnect/connect"
 )
@@ -114,41 +111,4 @@ func (s *Sink) supersedeStep(b *connect.Batch) *step {
 	p.int8s(n, func(i int) int64 { return parts[i].Start })
 	p.int8s(n, func(i int) int64 { return parts[i].Next })
 	return &step{doing: "marking former dead letters", sql: s.connector.statements.supersedeDeadLetters, params: p}
-}
-
-// PublishDeadLetters implements connect.DeadLetterOutbox. Replicas share the
-// work: one that finds rows in another's hands takes others.
-func (c *Connector) PublishDeadLetters(ctx context.Context, limit int, publish func([]connect.DeadLetter) error) (int, error) {
-	published := 0
-	err := pgx.BeginFunc(ctx, c.pool, func(tx pgx.Tx) error {
-		if err := c.setLocal(ctx, tx); err != nil {
-			return err
-		}
-		rows, err := tx.Query(ctx, c.statements.unpublished, c.name, limit)
-		if err != nil {
-			return err
-		}
-		stored, err := pgx.CollectRows(rows, scanDeadLetter)
-		if err != nil || len(stored) == 0 {
-			return err
-		}
-		n := len(stored)
-		letters, generations := make([]connect.DeadLetter, n), make([]int32, n)
-		tps, offsets := make([]connect.TopicPartition, n), make([]int64, n)
-		for i := range stored {
-			letters[i], generations[i] = stored[i].DeadLetter, stored[i].Generation
-			tps[i], offsets[i] = stored[i].TopicPartition, stored[i].Offset
-		}
-		if err := publish(letters); err != nil {
-			return err
-		}
-		topics, partitions := split(tps)
-		published = n
-		_, err = tx.Exec(ctx, c.statements.markPublished, c.name, generations, topics, partitions, offsets)
-		return err
-	})
-	if err != nil {
-		return 0, classify("publishing dead letters", err)
-	}
-	return published, nil
 }

@@ -17,6 +17,7 @@ import (
 // PostgreSQL's appendix A.
 const (
 	codeUniqueViolation       = "23505"
+	codeCheckViolation        = "23514"
 	codeSerializationFailure  = "40001"
 	codeDeadlock              = "40P01"
 	codeDivisionByZero        = "22012"
@@ -53,6 +54,9 @@ func classify(doing string, err error) error {
 		switch {
 		case isOutage(pg.Code):
 			return connect.Retriable(wrapped)
+		case pg.Code == codeCheckViolation && pg.ConstraintName == "":
+			// No partition takes the row: the table lacks one, no record is to blame.
+			return wrapped
 		case isBadData(pg.Code):
 			return &connect.BadDataError{Record: badRecord(pg), Offset: -1}
 		}

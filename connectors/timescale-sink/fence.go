@@ -11,12 +11,17 @@ import (
 )
 
 // The fence of a Put (promise 2) is three statements in front of its rows: the
-// connector's gate; the generation, FOR SHARE, so that a reset waits for this
-// transaction or this one for the reset; then the ledger rows.
+// connector's gate; the generation; then the ledger rows.
 //
-// The gate is an advisory lock that Puts share and a reset takes alone. It adds
-// fairness, no safety: whoever asks for a row FOR SHARE passes one that waits to
-// update it, so that Puts without a pause would keep a reset out for ever.
+// The gate is an advisory lock that Puts share and a reset takes alone, each
+// until its transaction ends. A reset that holds it finds no Put under way. A
+// Put that holds it reads the generation in a statement of its own, whose
+// snapshot READ COMMITTED takes after the gate was passed; a reset's COMMIT is
+// visible before its locks are free, so the Put sees each reset that came before
+// it, and none comes until it ends. The row needs no lock beside that. FOR SHARE
+// would make a multixact of each pair of Puts that overlap, for one row, and
+// whoever asks for it passes one that waits to update the row: Puts without a
+// pause would keep a reset out for ever. Open still takes the row FOR SHARE.
 //
 // The statements on rows divide by zero where they do not
 // find what they must, so that the server itself skips the rows behind it in the
@@ -37,7 +42,7 @@ func (st *ledgerStatements) generationFence(connector string, generation int32) 
 	var p params
 	p.text(connector)
 	p.add(oidInt4, appendInt32s(nil, generation))
-	return step{doing: "locking the generation", sql: st.fenceGeneration, params: p, fence: true, own: true}
+	return step{doing: "reading the generation", sql: st.fenceGeneration, params: p, fence: true, own: true}
 }
 
 func (st *ledgerStatements) ledgerFence(connector string, generation int32, b *connect.Batch) step {

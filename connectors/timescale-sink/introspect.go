@@ -24,9 +24,11 @@ type numericLimit struct{ precision, scale int }
 type foundColumn struct {
 	name       string
 	sqlType    string // as format_type writes it: "numeric(20,8)"
+	bareType   string // the same without its modifier: "numeric"
 	base       string // its type's name: "numeric"
 	category   string // pg_type.typcategory: S for strings
 	limit      numericLimit
+	seconds    int // digits after the point of a timestamptz's seconds; 6 unless declared
 	notNull    bool
 	hasDefault bool
 }
@@ -36,8 +38,9 @@ type foundTable struct {
 	exists     bool
 	hypertable bool
 	columns    []foundColumn
-	unique     [][]string // the columns of each unique index, in alphabetical order
-	originIdx  bool       // there is an index on the origin
+	unique     [][]string        // the columns of each unique index, in alphabetical order
+	deferrable map[string]string // names of those that are deferrable, by their columns
+	originIdx  bool              // there is an index on the origin
 }
 
 func (f *foundTable) column(name string) *foundColumn {
@@ -50,15 +53,16 @@ func (f *foundTable) column(name string) *foundColumn {
 }
 
 const columnsQuery = `
-SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), t.typname::text, t.typcategory::text,
-       CASE WHEN t.typname = 'numeric' THEN a.atttypmod ELSE -1 END, a.attnotnull,
+SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), format_type(a.atttypid, -1), t.typname::text, t.typcategory::text,
+       CASE WHEN t.typname = 'numeric' THEN a.atttypmod ELSE -1 END,
+       CASE WHEN t.typname = 'timestamptz' AND a.atttypmod >= 0 THEN a.atttypmod ELSE 6 END, a.attnotnull,
        a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> ''
 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum`
 
 const indexesQuery = `
-SELECT i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indisvalid,
+SELECT i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indisvalid, i.indimmediate, (SELECT c.relname::text FROM pg_catalog.pg_class c WHERE c.oid = i.indexrelid),
        (SELECT array_agg(a.attname::text ORDER BY k.n) FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n)
         JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
         WHERE k.n <= i.indnkeyatts)
@@ -66,7 +70,7 @@ FROM pg_catalog.pg_index i WHERE i.indrelid = to_regclass($1)`
 
 // findTable reads what the database has under a name.
 func findTable(ctx context.Context, q querier, schema, name string) (*foundTable, error) {
-	f := &foundTable{}
+	f := &foundTable{deferrable: map[string]string{}}
 	rows, err := q.Query(ctx, columnsQuery, quote(schema, name))
 	if err != nil {
 		return nil, err
@@ -74,7 +78,7 @@ func findTable(ctx context.Context, q querier, schema, name string) (*foundTable
 	f.columns, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (foundColumn, error) {
 		var c foundColumn
 		var typmod int32
-		err := row.Scan(&c.name, &c.sqlType, &c.base, &c.category, &typmod, &c.notNull, &c.hasDefault)
+		err := row.Scan(&c.name, &c.sqlType, &c.bareType, &c.base, &c.category, &typmod, &c.seconds, &c.notNull, &c.hasDefault)
 		if typmod >= 4 {
 			// numeric.c: precision in the upper half, scale in 11 bits with a sign.
 			mod := int(typmod - 4)
@@ -89,12 +93,16 @@ func findTable(ctx context.Context, q querier, schema, name string) (*foundTable
 	if rows, err = q.Query(ctx, indexesQuery, quote(schema, name)); err != nil {
 		return nil, err
 	}
-	var unique bool
+	var unique, immediate bool
+	var index string
 	var columns []string
-	_, err = pgx.ForEachRow(rows, []any{&unique, &columns}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&unique, &immediate, &index, &columns}, func() error {
 		if unique {
 			sorted := slices.Sorted(slices.Values(columns))
 			f.unique = append(f.unique, sorted)
+			if !immediate {
+				f.deferrable[strings.Join(sorted, ",")] = quote(index)
+			}
 		}
 		if len(columns) >= 3 && slices.Equal(columns[:3], []string{"origin_topic", "origin_partition", "origin_offset"}) {
 			f.originIdx = true
@@ -120,15 +128,20 @@ func (c *Config) flaws(t *table, f *foundTable) []flaw {
 		out = append(out, flaw{fmt.Sprintf("table %s: ", name) + fmt.Sprintf(format, args...), fix})
 	}
 	wanted := t.columns()
-	for _, want := range wanted {
+	for i, want := range wanted {
 		got := f.column(want.name)
 		if got == nil {
 			add(fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s;", name, quote(want.name), want.sqlType), "column %s is missing", want.name)
 			continue
 		}
-		if !compatible(want.sqlType, got) {
+		isKey := i < len(t.key)
+		if !compatible(want.sqlType, got) || isKey && foldsTexts(got) {
 			add(fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s;", name, quote(want.name), want.sqlType),
 				"column %s is %s; it must be %s", want.name, got.sqlType, want.sqlType)
+		}
+		if got.seconds < 6 {
+			add(fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE timestamptz;", name, quote(want.name)),
+				"column %s is %s, which rounds times", want.name, got.sqlType)
 		}
 		if got.limit.scale < 0 {
 			add(fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE numeric;", name, quote(want.name)),
@@ -161,6 +174,12 @@ func (c *Config) indexFlaws(t *table, f *foundTable, name string) []flaw {
 			fmt.Sprintf("CREATE UNIQUE INDEX ON %s (%s);", name, quoted("", t.key)),
 		}}
 	}
+	if constraint := f.deferrable[strings.Join(keyNames, ",")]; !c.isTape(t) && constraint != "" {
+		return []flaw{{
+			fmt.Sprintf("table %s: the unique constraint %s on the natural key is deferrable, which ON CONFLICT does not take", name, constraint),
+			fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s; CREATE UNIQUE INDEX ON %s (%s);", name, constraint, name, quoted("", t.key)),
+		}}
+	}
 	if c.isTape(t) && len(f.unique) > 0 {
 		return []flaw{{
 			fmt.Sprintf("table %s: it has a unique index on (%s), and the tape holds every record", name, strings.Join(f.unique[0], ", ")),
@@ -182,7 +201,7 @@ func (c *Config) indexFlaws(t *table, f *foundTable, name string) []flaw {
 func compatible(want string, got *foundColumn) bool {
 	switch want {
 	case "text":
-		return got.category == "S"
+		return got.category == "S" && got.base != "name" // name cuts at 63 bytes in silence
 	case "numeric":
 		return got.base == "numeric"
 	case "integer":
@@ -196,3 +215,7 @@ func compatible(want string, got *foundColumn) bool {
 	}
 	return got.base == want // timestamptz, jsonb
 }
+
+// foldsTexts says whether the column takes different texts for equal ones, so
+// that it cannot tell two keys apart: citext the case, char(n) spaces at the end.
+func foldsTexts(got *foundColumn) bool { return got.base == "citext" || got.base == "bpchar" }

@@ -73,27 +73,27 @@ func newLedgerStatements(schema string) ledgerStatements {
 					SELECT l.xmax::text FROM %s l JOIN (%s) w USING (topic, partition) WHERE l.connector = $1 AND l.generation = $2))`,
 			ledger, wanted),
 
-		fenceGeneration: fmt.Sprintf(`WITH g AS MATERIALIZED (SELECT FROM %s
-			WHERE connector = $1 AND generation = $2 AND closed_at IS NULL FOR SHARE)
-			SELECT 1 / count(*)::int4 FROM g`, generations),
+		fenceGeneration: fmt.Sprintf(`SELECT 1 / count(*)::int4 FROM %s
+			WHERE connector = $1 AND generation = $2 AND closed_at IS NULL`, generations),
 		fenceLedger: fmt.Sprintf(`WITH held AS MATERIALIZED (
-			SELECT l.next_offset, w.start_offset FROM %s l
-			JOIN (SELECT * FROM unnest($3::text[], $4::int4[], $5::int8[]) AS u(topic, partition, start_offset)) w USING (topic, partition)
-			WHERE l.connector = $1 AND l.generation = $2 AND l.closed_at IS NULL
-			ORDER BY l.topic, l.partition FOR UPDATE OF l SKIP LOCKED)
+			SELECT l.next_offset, w.start_offset FROM unnest($3::text[], $4::int4[], $5::int8[]) AS w(topic, partition, start_offset)
+			CROSS JOIN LATERAL (SELECT l.next_offset FROM %s l WHERE l.connector = $1 AND l.generation = $2
+				AND l.topic = w.topic AND l.partition = w.partition AND l.closed_at IS NULL FOR UPDATE SKIP LOCKED) l)
 			SELECT 1 / (count(*) = $6)::int4 FROM held WHERE next_offset = start_offset`, ledger),
-		moveLedger: fmt.Sprintf(`WITH moved AS (UPDATE %s l SET
+		moveLedger: fmt.Sprintf(`WITH moved AS (UPDATE %[1]s l SET
 				next_offset = w.next_offset, written = l.written + w.written, inserted = l.inserted + w.inserted,
 				unchanged = l.unchanged + w.unchanged, merged = l.merged + w.merged, stale = l.stale + w.stale,
 				dead_lettered = l.dead_lettered + w.dead_lettered, filtered = l.filtered + w.filtered,
 				absent = l.absent + w.absent, expired = l.expired + w.expired,
 				last_offset = COALESCE(w.last_offset, l.last_offset),
 				last_time = CASE WHEN w.last_offset IS NULL THEN l.last_time ELSE w.last_time END, updated_at = now()
-			FROM unnest($3::text[], $4::int4[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::int8[], $10::int8[],
+			FROM (SELECT w.*, k.ctid AS at FROM unnest($3::text[], $4::int4[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::int8[], $10::int8[],
 				$11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::int8[], $16::timestamptz[])
 				AS w(topic, partition, next_offset, written, inserted, unchanged, merged, stale,
 				dead_lettered, filtered, absent, expired, last_offset, last_time)
-			WHERE l.connector = $1 AND l.generation = $2 AND l.topic = w.topic AND l.partition = w.partition
+				CROSS JOIN LATERAL (SELECT k.ctid FROM %[1]s k WHERE k.connector = $1 AND k.generation = $2
+					AND k.topic = w.topic AND k.partition = w.partition OFFSET 0) k) w
+			WHERE l.ctid = w.at
 			RETURNING 1) SELECT 1 / (count(*) = $17)::int4 FROM moved`, ledger),
 
 		insertDeadLetters: fmt.Sprintf(`INSERT INTO %s (connector, generation, topic, partition, "offset", time,
@@ -112,9 +112,15 @@ func newLedgerStatements(schema string) ledgerStatements {
 			FROM unnest($3::text[], $4::int4[], $5::int8[], $6::int8[]) AS w(topic, partition, start_offset, next_offset)
 			WHERE d.connector = $1 AND d.generation < $2 AND d.topic = w.topic AND d.partition = w.partition
 			AND d."offset" >= w.start_offset AND d."offset" < w.next_offset AND d.redriven_at IS NULL`, dead),
-		unpublished: fmt.Sprintf(`SELECT `+deadLetterColumns+`
-			FROM %s WHERE connector = $1 AND published_at IS NULL ORDER BY topic, partition, "offset", generation LIMIT $2
-			FOR UPDATE SKIP LOCKED`, dead),
+		// As many as fit $3 bytes, but one at least; $4 to $7 are those to go past.
+		unpublished: fmt.Sprintf(`SELECT `+deadLetterColumns+` FROM (
+			SELECT d.*, row_number() OVER w AS n, sum(COALESCE(octet_length(key), 0) + COALESCE(octet_length(value), 0)
+				+ COALESCE(pg_column_size(headers), 0)) OVER w AS bytes
+			FROM (SELECT * FROM %s WHERE connector = $1 AND published_at IS NULL
+				AND (generation, topic, partition, "offset") NOT IN (SELECT * FROM unnest($4::int4[], $5::text[], $6::int4[], $7::int8[]))
+				ORDER BY topic, partition, "offset", generation LIMIT $2) d
+			WINDOW w AS (ORDER BY topic, partition, "offset", generation)) page
+			WHERE n = 1 OR bytes <= $3 ORDER BY n`, dead),
 		markPublished: fmt.Sprintf(`UPDATE %s d SET published_at = now()
 			FROM unnest($2::int4[], $3::text[], $4::int4[], $5::int8[]) AS w(generation, topic, partition, o)
 			WHERE d.connector = $1 AND d.generation = w.generation AND d.topic = w.topic AND d.partition = w.partition AND d."offset" = w.o`, dead),

@@ -1,8 +1,10 @@
 package timescalesink
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -51,7 +53,7 @@ RETURNING t.origin_topic::int4, t.origin_partition::int4, t.origin_offset::int8,
 		quoted("t.", g.table.values), quoted("EXCLUDED.", g.table.values))
 
 	arrays, names = arrays[:0], names[:0]
-	var match []string
+	var match, equal []string
 	for i, k := range g.table.key {
 		arrays = append(arrays, fmt.Sprintf("$%d::text[]", i+1))
 		names = append(names, fmt.Sprintf("k%d", i+1))
@@ -60,10 +62,13 @@ RETURNING t.origin_topic::int4, t.origin_partition::int4, t.origin_offset::int8,
 	for i, cast := range []string{"int4", "int4", "int8"} {
 		arrays = append(arrays, fmt.Sprintf("$%d::%s[]", len(g.table.key)+i+1, cast))
 		names = append(names, fmt.Sprintf("o%d", i+1))
-		match = append(match, fmt.Sprintf("t.%s = n.o%d", quote(originColumns[i].name), i+1))
+		equal = append(equal, fmt.Sprintf("t.%s = n.o%d", quote(originColumns[i].name), i+1))
 	}
-	g.equalSQL = fmt.Sprintf("SELECT n.i FROM unnest(%s) WITH ORDINALITY AS n(%s, i) JOIN %s AS t ON %s",
-		strings.Join(arrays, ", "), strings.Join(names, ", "), g.name, strings.Join(match, " AND "))
+	// The bounds let the database leave out, and not lock, all other chunks.
+	g.equalSQL = fmt.Sprintf(`SELECT n.i, (%s) IS TRUE FROM unnest(%s) WITH ORDINALITY AS n(%s, i) JOIN %s AS t ON %s
+WHERE t.%s BETWEEN $%d AND $%d`,
+		strings.Join(equal, " AND "), strings.Join(arrays, ", "), strings.Join(names, ", "), g.name, strings.Join(match, " AND "),
+		quote(timeColumn), len(g.table.key)+4, len(g.table.key)+5)
 }
 
 // rowParams makes the arrays of the first n row columns and of the origin's
@@ -127,7 +132,7 @@ func (m *merge) step() step {
 		params: rowParams(m.rows, len(m.target.casts), len(originColumns)),
 	}
 	if m.target.tape {
-		s.sql = m.target.insertSQL
+		s.sql, s.verify = m.target.insertSQL, storesAll(m.target.name, len(m.rows))
 		return s
 	}
 	m.returned = m.returned[:0]
@@ -183,22 +188,51 @@ func countInserted(rows []*row, counts []connect.Counts) {
 	}
 }
 
-// equalStep finds out which of the rows that lost are in the table already, as
-// the same record, and counts those as unchanged, the others as stale.
+// spanMicros is how far apart two rows are looked up in one statement: its
+// bounds take in the chunks between them.
+const spanMicros = 24 * 3600 * 1_000_000
+
+// equalSteps find out which of the rows that lost are in the table already, as
+// the same record: those are unchanged, the others stale.
+func (g *target) equalSteps(lost []*row, counts []connect.Counts) []step {
+	slices.SortStableFunc(lost, func(a, b *row) int { return cmp.Compare(a.micros, b.micros) })
+	var steps []step
+	for start, i := 0, 1; i <= len(lost); i++ {
+		if i == len(lost) || lost[i].micros-lost[i-1].micros > spanMicros {
+			steps, start = append(steps, g.equalStep(lost[start:i], counts)), i
+		}
+	}
+	return steps
+}
+
+// equalStep looks up rows in the order of their times.
 func (g *target) equalStep(lost []*row, counts []connect.Counts) step {
+	p := rowParams(lost, len(g.table.key), 3)
+	p.time(lost[0].micros)
+	p.time(lost[len(lost)-1].micros)
+	found := 0
 	return step{
 		doing:  "comparing with " + g.name,
 		sql:    g.equalSQL,
-		params: rowParams(lost, len(g.table.key), 3),
+		params: p,
 		read: func(r *pgconn.ResultReader) {
-			for _, l := range lost {
-				counts[l.part].Stale++
-			}
 			for r.NextRow() {
-				l := lost[int64(binary.BigEndian.Uint64(r.Values()[0]))-1]
-				counts[l.part].Stale--
-				counts[l.part].Unchanged++
+				v := r.Values()
+				n := &counts[lost[binary.BigEndian.Uint64(v[0])-1].part]
+				found++
+				if v[1][0] == 1 {
+					n.Unchanged++
+				} else {
+					n.Stale++
+				}
 			}
+		},
+		verify: func(pgconn.CommandTag) error {
+			// A row whose key is not there was not written, and no other is in its way.
+			if found != len(lost) {
+				return errRowsVanished(g.name, int64(found), int64(len(lost)))
+			}
+			return nil
 		},
 	}
 }

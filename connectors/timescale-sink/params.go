@@ -3,6 +3,8 @@ package timescalesink
 import (
 	"encoding/binary"
 	"time"
+
+	"github.com/qicore/tickconnect/connect"
 )
 
 // OIDs of the array types that are sent, from pg_type.dat.
@@ -37,6 +39,11 @@ func (p *params) add(oid uint32, value []byte) {
 func (p *params) text(s string) { p.add(oidText, []byte(s)) }
 func (p *params) int8(v int64)  { p.add(oidInt8, binary.BigEndian.AppendUint64(nil, uint64(v))) }
 
+// time adds a timestamptz of µs since 1970.
+func (p *params) time(micros int64) {
+	p.add(oidTimestamptz, binary.BigEndian.AppendUint64(nil, uint64(micros-postgresEpochMicros)))
+}
+
 // array begins an array of n elements, in the form of array_recv: dimensions,
 // whether there are NULLs, element type, length, lower bound.
 func array(elem uint32, n, sizeHint int) []byte {
@@ -70,10 +77,22 @@ func appendInt8Elem(buf []byte, v int64) []byte {
 // postgresEpochMicros is 2000-01-01 in µs since 1970, from which timestamptz counts.
 const postgresEpochMicros = 946_684_800_000_000
 
+// millisMax is the last millisecond of the year 9999.
+const millisMax = 253_402_300_799_999
+
+// storedMillis gives a record's Kafka timestamp, in ms, as it is stored:
+// connect.NoTimestamp where the record has none, or one that is no time in ms.
+func storedMillis(millis int64) int64 {
+	if millis < 0 || millis > millisMax {
+		return connect.NoTimestamp
+	}
+	return millis
+}
+
 // appendTimeElem appends a Kafka timestamp in ms as a timestamptz; NULL where
-// the record has none.
+// storedMillis has none.
 func appendTimeElem(buf []byte, millis int64) []byte {
-	if millis < 0 {
+	if millis = storedMillis(millis); millis == connect.NoTimestamp {
 		return appendNullElem(buf)
 	}
 	return appendInt8Elem(buf, millis*1000-postgresEpochMicros)

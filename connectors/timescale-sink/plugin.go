@@ -50,6 +50,7 @@ type Connector struct {
 	statements ledgerStatements
 	preparer   *preparer
 	counters   Counters
+	outbox     outbox
 	// statementRows is the most rows of one statement.
 	statementRows int
 }
@@ -73,6 +74,7 @@ func New(name string, cfg *Config, env connect.Env) (*Connector, error) {
 	c := &Connector{
 		name: name, cfg: cfg, log: log.With("connector", name), connConfig: connConfig, pool: pool,
 		statements: newLedgerStatements(cfg.SchemaName), statementRows: statementRowsMax,
+		outbox: outbox{gate: newGate()},
 	}
 	c.schema = newSchemaCache(cfg, c.log)
 	c.preparer = newPreparer(cfg, c.schema, &c.counters)

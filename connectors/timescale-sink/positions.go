@@ -26,6 +26,7 @@ func (s *Sink) Positions(ctx context.Context, tps []connect.TopicPartition) ([]c
 		return nil, classify("reading the ledger", err)
 	}
 	var generation int32
+	var fingerprint int64
 	var ledger map[connect.TopicPartition]ledgerRow
 	var ids map[string]int32
 	var dead, stored map[connect.TopicPartition]int64
@@ -51,7 +52,10 @@ func (s *Sink) Positions(ctx context.Context, tps []connect.TopicPartition) ([]c
 		if ids, err = c.readTopicIDs(ctx, tx, topics, idOf); err != nil {
 			return err
 		}
-		dead, stored, err = c.history(ctx, tx, generation, tps)
+		if dead, stored, err = c.history(ctx, tx, generation, tps); err != nil {
+			return err
+		}
+		fingerprint, err = c.schema.readFingerprint(ctx, tx)
 		return err
 	})
 	switch {
@@ -63,6 +67,9 @@ func (s *Sink) Positions(ctx context.Context, tps []connect.TopicPartition) ([]c
 	case err != nil:
 		s.abort(ctx)
 		return nil, classify("reading the ledger", err)
+	}
+	if fingerprint != c.schema.fingerprint.Load() {
+		c.schema.forget()
 	}
 	s.enter(generation)
 	positions := unknown

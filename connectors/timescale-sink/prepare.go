@@ -3,6 +3,7 @@ package timescalesink
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -172,16 +173,23 @@ func shorten(s string) string {
 	return s
 }
 
-// fits says whether the column keeps the value unchanged. Zeros at the end of a
-// fraction carry no value.
+// fits says whether the column keeps the value unchanged. Zeros at either end
+// carry no value. A scale above the precision holds fractions alone: of
+// numeric(3,5) each value is below 0.01.
 func (l numericLimit) fits(d marketdata.Decimal) bool {
-	integer, scale := d.Digits()
-	if scale > l.scale {
-		text := d.String()
-		if strings.ContainsAny(text, "eE") {
-			return false
-		}
-		scale -= len(text) - len(strings.TrimRight(text, "0"))
+	if integer, scale := d.Digits(); scale <= l.scale && integer <= l.precision-l.scale {
+		return true
 	}
-	return scale <= l.scale && integer <= l.precision-l.scale
+	// The value is digits * 10^-scale.
+	text, exponent := strings.TrimLeft(d.String(), "+-"), 0
+	if e := strings.IndexAny(text, "eE"); e >= 0 {
+		exponent, _ = strconv.Atoi(text[e+1:]) // a Decimal's exponent is a small integer
+		text = text[:e]
+	}
+	whole, fraction, _ := strings.Cut(text, ".")
+	scale := len(fraction) - exponent
+	digits := strings.TrimLeft(whole+fraction, "0")
+	significant := strings.TrimRight(digits, "0")
+	scale -= len(digits) - len(significant)
+	return significant == "" || scale <= l.scale && len(significant)-scale <= l.precision-l.scale
 }

@@ -41,18 +41,24 @@ func newProxy(t testing.TB, databaseURL string) (*proxy, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{listener: l, target: u.Host, pairs: map[*pair]bool{}}
+	p := relay(t, l, u.Host)
+	u.Host = l.Addr().String()
+	query := u.Query()
+	query.Set("sslmode", "disable")
+	u.RawQuery = query.Encode()
+	return p, u.String()
+}
+
+// relay has a listener lead to target.
+func relay(t testing.TB, l net.Listener, target string) *proxy {
+	p := &proxy{listener: l, target: target, pairs: map[*pair]bool{}}
 	p.wg.Go(p.accept)
 	t.Cleanup(func() {
 		p.setDown(true)
 		l.Close()
 		p.wg.Wait()
 	})
-	u.Host = l.Addr().String()
-	query := u.Query()
-	query.Set("sslmode", "disable")
-	u.RawQuery = query.Encode()
-	return p, u.String()
+	return p
 }
 
 func (p *proxy) accept() {

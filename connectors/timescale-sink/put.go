@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/qicore/tickconnect/connect"
+	"github.com/qicore/tickconnect/marketdata"
 )
 
 // putAttempts bounds how often one Put is tried again at once, where a deadlock,
@@ -63,6 +64,10 @@ func (s *Sink) tryAgain(ctx context.Context, b *connect.Batch, err *error) bool 
 		*err = reason
 		return false
 	}
+	if errors.Is(*err, errChunkKeepsRows) {
+		s.wholeTapes = true
+		return true
+	}
 	switch sqlState(*err) {
 	case codeSerializationFailure, codeDeadlock:
 		return ctx.Err() == nil
@@ -114,19 +119,26 @@ func (s *Sink) putOnce(ctx context.Context, p *plan, careful bool) ([]connect.Co
 	if err := s.connect(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.ensureTables(ctx, p); err != nil {
+		return nil, err
+	}
 	if err := s.ensureChunks(ctx, p); err != nil {
 		return nil, err
 	}
 	counts := slices.Clone(p.counts)
-	steps := append(s.beginSteps(p.batch), s.replaceSteps(p.batch)...)
+	replaced, err := s.replaceSteps(ctx, p.batch)
+	if err != nil {
+		return nil, err
+	}
+	steps := append(s.beginSteps(p.batch), replaced...)
 	var merges []*merge
 	for t, rows := range p.rows {
 		g, paced := s.connector.schema.target(tables[t].kind), &s.paces[t]
 		if len(rows) == 0 {
 			continue
 		}
-		if g == nil {
-			return nil, fmt.Errorf("the table of %s was not opened", tables[t].kind)
+		if g == nil { // it was there a moment ago
+			return nil, fmt.Errorf("the table of %s does not fit any more", tables[t].kind)
 		}
 		for chunk := range slices.Chunk(rows, s.connector.statementRows) {
 			if len(chunk) < s.connector.cfg.CopyMin || careful || paced.merge && !g.tape {
@@ -165,6 +177,31 @@ func (s *Sink) putOnce(ctx context.Context, p *plan, careful bool) ([]connect.Co
 	return counts, s.run(ctx, s.endSteps(p, counts))
 }
 
+// ensureTables looks at the tables again where they may have changed, so that
+// one that was dropped comes back, and one that was altered is used as it is now.
+func (s *Sink) ensureTables(ctx context.Context, p *plan) error {
+	var kinds []marketdata.Kind
+	for t, rows := range p.rows {
+		if len(rows) > 0 {
+			kinds = append(kinds, tables[t].kind)
+		}
+	}
+	schema := s.connector.schema
+	if schema.ready(kinds) {
+		return nil
+	}
+	flawed, err := schema.ensure(ctx, s.conn, kinds)
+	if err != nil {
+		return err
+	}
+	for _, kind := range kinds {
+		if flaw := flawed[kind]; flaw != nil {
+			return fmt.Errorf("%w; run: %s", flaw, flaw.fix())
+		}
+	}
+	return nil
+}
+
 // countMerges adds the fates of merged rows.
 func (s *Sink) countMerges(ctx context.Context, merges []*merge, counts []connect.Counts) error {
 	var steps []step
@@ -174,7 +211,7 @@ func (s *Sink) countMerges(ctx context.Context, merges []*merge, counts []connec
 			s.paces[int(m.target.table.kind)-1].merged(len(lost) == 0 && allInserted(m.returned))
 		}
 		if len(lost) > 0 {
-			steps = append(steps, m.target.equalStep(lost, counts))
+			steps = append(steps, m.target.equalSteps(lost, counts)...)
 		}
 	}
 	return s.run(ctx, steps)
@@ -213,8 +250,9 @@ type step struct {
 	sql    string
 	params params
 	fence  bool
-	own    bool                       // on the sink's own tables, where no record's row is to blame
-	read   func(*pgconn.ResultReader) // reads all rows; nil where there is nothing to read
+	own    bool                          // on the sink's own tables, where no record's row is to blame
+	read   func(*pgconn.ResultReader)    // reads all rows; nil where there is nothing to read
+	verify func(pgconn.CommandTag) error // judges what was done; nil where that needs no judge
 }
 
 func sqlStep(sql string) step { return step{doing: sql, sql: sql} }
@@ -230,6 +268,23 @@ type stepError struct {
 func (e *stepError) Error() string { return e.doing + ": " + e.err.Error() }
 func (e *stepError) Unwrap() error { return e.err }
 
+// errRowsVanished says that the database took rows and did not store them: they
+// must not count as stored (promise 3).
+func errRowsVanished(table string, stored, sent int64) error {
+	return fmt.Errorf("table %s: %d of %d rows were stored without an error: "+
+		"a BEFORE trigger or a rule of the table drops rows; remove it", table, stored, sent)
+}
+
+// storesAll is the verify of a step that stores n rows.
+func storesAll(table string, n int) func(pgconn.CommandTag) error {
+	return func(tag pgconn.CommandTag) error {
+		if tag.RowsAffected() != int64(n) {
+			return errRowsVanished(table, tag.RowsAffected(), int64(n))
+		}
+		return nil
+	}
+}
+
 // run executes the steps in one round trip. The server skips all that come
 // after one that fails.
 func (s *Sink) run(ctx context.Context, steps []step) error {
@@ -244,6 +299,7 @@ func (s *Sink) run(ctx context.Context, steps []step) error {
 	results := s.conn.PgConn().ExecBatch(ctx, &b)
 	done := 0
 	var last pgconn.CommandTag
+	var wrong error // what the server did is not what it was asked for; no step behind it commits
 	for done < len(steps) && results.NextResult() {
 		r := results.ResultReader()
 		if read := steps[done].read; read != nil {
@@ -253,12 +309,20 @@ func (s *Sink) run(ctx context.Context, steps []step) error {
 		if err != nil {
 			break
 		}
+		if verify := steps[done].verify; verify != nil && wrong == nil {
+			if err := verify(tag); err != nil {
+				wrong = fmt.Errorf("%s: %w", steps[done].doing, err)
+			}
+		}
 		last = tag
 		done++
 	}
 	if err := results.Close(); err != nil {
 		at := &steps[min(done, len(steps)-1)]
 		return &stepError{at.doing, at.fence, at.own, err}
+	}
+	if wrong != nil {
+		return wrong
 	}
 	if done < len(steps) {
 		return fmt.Errorf("%s: the server answered %d of %d statements", steps[done].doing, done, len(steps))

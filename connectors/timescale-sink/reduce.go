@@ -64,7 +64,7 @@ func (s *Sink) makePlan(b *connect.Batch) (*plan, error) {
 					return nil, fmt.Errorf("%s@%d: the record's row is none of this sink", part.TopicPartition, r.Offset)
 				}
 				parsed.part, parsed.topicID, parsed.partition = i, open.topicID, part.Partition
-				parsed.offset, parsed.millis = r.Offset, max(r.Timestamp, -1)
+				parsed.offset, parsed.millis = r.Offset, storedMillis(r.Timestamp)
 				arena = append(arena, parsed)
 				t := int(kind) - 1
 				p.rows[t] = append(p.rows[t], &arena[len(arena)-1])
@@ -81,7 +81,7 @@ func (s *Sink) makePlan(b *connect.Batch) (*plan, error) {
 
 // reduce sorts rows by their key and keeps the newest of each.
 func (p *plan) reduce(rows []*row) []*row {
-	slices.SortStableFunc(rows, func(a, b *row) int { return bytes.Compare(a.key(), b.key()) })
+	slices.SortFunc(rows, func(a, b *row) int { return bytes.Compare(a.key(), b.key()) })
 	kept := rows[:0]
 	for _, r := range rows {
 		last := len(kept) - 1

@@ -70,12 +70,33 @@ func (w *rowWriter) originID(topic string, partition int32, offset int64) {
 	w.buf = strconv.AppendInt(w.buf, offset, 10)
 }
 
-// timeFormat has all six digits of a microsecond, so that one instant has one form.
+// appendTime appends an instant with all six digits of a microsecond, so that
+// one instant has one form. It is several times as quick as a layout
+// (BenchmarkAppendTime), and every row has two of these.
+func appendTime(b []byte, t time.Time) []byte {
+	t = t.UTC()
+	year, month, day := t.Date()
+	if year < 0 || year > 9999 {
+		return t.AppendFormat(b, timeFormat)
+	}
+	hour, minute, second := t.Clock()
+	b = append(appendTwo(appendTwo(b, year/100), year%100), '-')
+	b = append(appendTwo(b, int(month)), '-')
+	b = append(appendTwo(b, day), 'T')
+	b = append(appendTwo(b, hour), ':')
+	b = append(appendTwo(b, minute), ':')
+	b = append(appendTwo(b, second), '.')
+	micros := t.Nanosecond() / 1000
+	return append(appendTwo(appendTwo(appendTwo(b, micros/10_000), micros/100%100), micros%100), 'Z')
+}
+
 const timeFormat = "2006-01-02T15:04:05.000000Z"
+
+func appendTwo(b []byte, n int) []byte { return append(b, byte('0'+n/10), byte('0'+n%10)) }
 
 func (w *rowWriter) time(t time.Time) *rowWriter {
 	w.next()
-	w.buf = t.UTC().Truncate(time.Microsecond).AppendFormat(w.buf, timeFormat)
+	w.buf = appendTime(w.buf, t)
 	return w
 }
 

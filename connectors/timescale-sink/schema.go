@@ -65,9 +65,16 @@ type schemaCache struct {
 
 	gate    gate // held while the database is asked
 	edition *edition
-	own     bool // the sink's own tables are there
-	stale   atomic.Bool
-	targets [5]atomic.Pointer[target]
+	told    string       // the version of which the log has that it is the Apache edition
+	own     bool         // the sink's own tables are there
+	changed atomic.Int64 // grows each time that the database may have changed
+	seen    atomic.Int64 // the value of changed for which all was looked at
+	// fingerprint is that of the tables before they were last looked at.
+	fingerprint atomic.Int64
+	targets     [5]atomic.Pointer[target]
+	// unfit marks those of targets that were found not to fit any more. They stay,
+	// so that records prepared meanwhile keep to their limits.
+	unfit [5]atomic.Bool
 }
 
 func newSchemaCache(cfg *Config, log *slog.Logger) *schemaCache {
@@ -89,7 +96,18 @@ func (s *schemaCache) limits(kind marketdata.Kind) []numericLimit {
 // forget has the next ensure look at the database again, after it refused a
 // statement for the shape of a table or a privilege.
 func (s *schemaCache) forget() {
-	s.stale.Store(true)
+	s.changed.Add(1)
+}
+
+func (s *schemaCache) fits(kind marketdata.Kind) bool {
+	return s.target(kind) != nil && !s.unfit[int(kind)-1].Load()
+}
+
+// ready says whether the tables of kinds are known and nothing speaks for
+// looking at them again.
+func (s *schemaCache) ready(kinds []marketdata.Kind) bool {
+	return s.seen.Load() == s.changed.Load() &&
+		!slices.ContainsFunc(kinds, func(kind marketdata.Kind) bool { return !s.fits(kind) })
 }
 
 // ensure makes sure that the sink's own tables and those of the kinds are there
@@ -99,9 +117,27 @@ func (s *schemaCache) ensure(ctx context.Context, conn *pgx.Conn, kinds []market
 		return nil, err
 	}
 	defer s.gate.unlock()
-	fresh := s.stale.Swap(false)
+	changed := s.changed.Load()
+	if s.own && s.ready(kinds) {
+		return nil, nil
+	}
+	fingerprint, err := s.readFingerprint(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	asked := kinds
+	fresh := s.seen.Load() != changed || s.own && s.fingerprint.Load() != fingerprint
 	if fresh {
+		// It stays to be done until all of it is: an error half way ends this call alone.
+		s.forget()
+		changed = s.changed.Load()
 		s.own, s.edition = false, nil
+		kinds = slices.Clone(kinds)
+		for _, t := range tables {
+			if s.target(t.kind) != nil && !slices.Contains(kinds, t.kind) {
+				kinds = append(kinds, t.kind)
+			}
+		}
 	}
 	if s.edition == nil {
 		e, err := findEdition(ctx, conn)
@@ -109,7 +145,8 @@ func (s *schemaCache) ensure(ctx context.Context, conn *pgx.Conn, kinds []market
 			return nil, err
 		}
 		s.edition = &e
-		if !e.community {
+		if !e.community && s.told != e.version {
+			s.told = e.version
 			s.log.Info("TimescaleDB is the Apache edition: no columnstore, no retention policy, no continuous aggregates",
 				"version", e.version)
 		}
@@ -122,22 +159,38 @@ func (s *schemaCache) ensure(ctx context.Context, conn *pgx.Conn, kinds []market
 	}
 	flawed := map[marketdata.Kind]*flawedError{}
 	for _, kind := range kinds {
-		if s.target(kind) != nil && !fresh {
+		if s.fits(kind) && !fresh {
 			continue
 		}
 		t, err := s.ensureTable(ctx, conn, tableOf(kind))
 		var f *flawedError
+		s.unfit[int(kind)-1].Store(err != nil)
 		switch {
 		case errors.As(err, &f):
-			s.targets[int(kind)-1].Store(nil)
 			flawed[kind] = f
-		case err != nil:
+		case err != nil && (slices.Contains(asked, kind) || isOutage(sqlState(err)) || isConnectionLoss(err)):
 			return nil, err
+		case err != nil: // whoever stores records of that kind will meet it
 		default:
 			s.targets[int(kind)-1].Store(t)
 		}
 	}
+	s.fingerprint.Store(fingerprint)
+	s.seen.Store(changed)
 	return flawed, nil
+}
+
+// readFingerprint sums up the columns of the tables of all kinds. A change of a
+// column's type while rows are stored refuses none of them: only this tells of it.
+func (s *schemaCache) readFingerprint(ctx context.Context, q querier) (fingerprint int64, err error) {
+	names := make([]string, 0, len(tables))
+	for _, t := range tables {
+		names = append(names, quote(s.cfg.SchemaName, s.cfg.tableName(t.kind)))
+	}
+	err = q.QueryRow(ctx, `SELECT COALESCE(sum(hashtext(concat_ws('/', attrelid, attname, atttypid, atttypmod, attnotnull))::int8), 0)::int8
+		FROM pg_catalog.pg_attribute WHERE attnum > 0 AND NOT attisdropped
+		AND attrelid IN (SELECT to_regclass(name) FROM unnest($1::text[]) AS name)`, names).Scan(&fingerprint)
+	return fingerprint, err
 }
 
 // ensureOwn makes the sink's own tables and adds columns that an older version
@@ -283,7 +336,7 @@ type target struct {
 	tape       bool
 	hypertable bool
 	limits     []numericLimit // by row column; nil where none has one
-	casts      []string       // by row column, the type as the database has it
+	casts      []string       // by row column, the type that a text is cast to
 	copySQL    string
 	mergeSQL   string
 	insertSQL  string // of the tape
@@ -300,7 +353,13 @@ func newTarget(cfg *Config, t *table, f *foundTable) *target {
 	limits := make([]numericLimit, len(columns))
 	for i, c := range columns {
 		got := f.column(c.name)
-		g.casts = append(g.casts, got.sqlType)
+		// Without the type's modifier: an explicit cast to varchar(n) cuts a text that
+		// is too long in silence, an assignment refuses it. A text is only assigned.
+		cast := got.bareType
+		if c.sqlType == "text" {
+			cast = "text"
+		}
+		g.casts = append(g.casts, cast)
 		limits[i] = got.limit
 	}
 	if slices.ContainsFunc(limits, func(l numericLimit) bool { return l.precision > 0 }) {

@@ -32,6 +32,12 @@ type fixture struct {
 func setup(t testing.TB, change func(*Config)) *fixture {
 	t.Helper()
 	url, schema := testenv.Schema(t)
+	return setupAt(t, url, schema, change)
+}
+
+// setupAt is setup in a schema of a server that belongs to the test.
+func setupAt(t testing.TB, url, schema string, change func(*Config)) *fixture {
+	t.Helper()
 	cfg := Default()
 	cfg.ConnectionURL, cfg.SchemaName = url, schema
 	if change != nil {

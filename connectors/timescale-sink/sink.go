@@ -18,6 +18,7 @@ type Sink struct {
 	busySince  map[connect.TopicPartition]time.Time
 	paces      [5]pace
 	unlimited  bool // lift TimescaleDB's decompression limit
+	wholeTapes bool // replace rows of tapes through the hypertable, not chunk by chunk
 	copyBuf    []byte
 	closed     bool
 }
@@ -57,7 +58,7 @@ func (s *Sink) connect(ctx context.Context) error {
 	s.disconnect()
 	conn, err := pgx.ConnectConfig(ctx, s.connector.connConfig.Copy())
 	if err != nil {
-		return err
+		return adviseTLS(err)
 	}
 	s.conn = conn
 	return nil

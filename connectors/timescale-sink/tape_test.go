@@ -2,6 +2,7 @@ package timescalesink
 
 import (
 	"testing"
+	"time"
 
 	"github.com/qicore/tickconnect/connect"
 )
@@ -49,5 +50,58 @@ func TestTapeGoesBackOnlyWithAnIndex(t *testing.T) {
 	f.put(s, part(c, p, trade(0, 5, "c", "3"), trade(1, 5, "d", "4")))
 	if n := value[int](f, f.in("SELECT count(*)::int FROM %s.crypto_trades")); n != 4 {
 		t.Errorf("%d rows after the reset, want 4", n)
+	}
+}
+
+// TestTapeReplacesCompressedRows: a chunk that was compressed since is deleted
+// from by its name all the same.
+func TestTapeReplacesCompressedRows(t *testing.T) {
+	t.Parallel()
+	f := setup(t, func(c *Config) { c.TapeReplayIndex, c.CompressAfter = true, 24*time.Hour })
+	c := f.connector()
+	p := tp(level1, 0)
+	s := f.opened(c, p)
+	quotes := part(c, p, quoteOn(0, 0), quoteOn(1, 0), quoteOn(2, 3), quoteOn(3, 9))
+	f.put(s, quotes)
+	if !c.schema.edition.community {
+		t.Skip("the Apache edition compresses nothing")
+	}
+	f.exec("SELECT compress_chunk(c) FROM show_chunks($1::regclass) AS c", quote(f.cfg.SchemaName, "crypto_level1"))
+	if _, err := c.Admin().Reset(f.ctx(), Reset{Next: map[connect.TopicPartition]int64{p: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Open(f.ctx(), claims(p)); err != nil {
+		t.Fatal(err)
+	}
+	f.put(s, part(c, p, quoteOn(1, 0), quoteOn(2, 3), quoteOn(3, 9)))
+	if n := value[int](f, f.in("SELECT count(*) FROM %s.crypto_level1")); n != 4 {
+		t.Errorf("%d rows, want 4", n)
+	}
+}
+
+// TestChunkThatKeepsRows: where a DELETE from a chunk passes by some of its rows,
+// as it may where they are compressed, they are replaced all the same.
+func TestChunkThatKeepsRows(t *testing.T) {
+	t.Parallel()
+	f := setup(t, func(c *Config) { c.TapeReplayIndex = true })
+	c := f.connector()
+	p := tp(level1, 0)
+	s := f.opened(c, p)
+	f.put(s, part(c, p, quoteOn(0, 0), quoteOn(1, 3)))
+	if _, err := c.Admin().Reset(f.ctx(), Reset{Next: map[connect.TopicPartition]int64{p: 0}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Open(f.ctx(), claims(p)); err != nil {
+		t.Fatal(err)
+	}
+	f.exec(f.in(`CREATE FUNCTION %s.once() RETURNS trigger LANGUAGE plpgsql AS
+		$$ BEGIN RETURN CASE WHEN current_query() LIKE '%%_timescaledb_internal%%' THEN NULL ELSE OLD END; END $$`))
+	f.exec(f.in(`CREATE TRIGGER once BEFORE DELETE ON %s.crypto_level1 FOR EACH ROW EXECUTE FUNCTION %s.once()`))
+	f.put(s, part(c, p, quoteOn(0, 0), quoteOn(1, 3)))
+	if n := value[int](f, f.in("SELECT count(*) FROM %s.crypto_level1")); n != 2 {
+		t.Errorf("%d rows, want 2", n)
+	}
+	if !s.wholeTapes {
+		t.Error("the chunks kept no row")
 	}
 }
