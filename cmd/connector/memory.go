@@ -5,21 +5,14 @@ import (
 	"runtime/debug"
 )
 
-const (
-	// baseMemoryBytes is what the process takes beside its budgets: clients, stacks,
-	// goka's and sarama's own.
-	baseMemoryBytes = 80 << 20
-	// gcPercent trades some CPU for half of the garbage that Go lets lie by default.
-	gcPercent = 50
-)
+// baseMemoryBytes is what the process takes beside its budgets: clients, stacks,
+// goka's and sarama's own.
+const baseMemoryBytes = 72 << 20
 
 // limitMemory has Go's collector keep to what the configuration allows
-// (promise 8), unless GOGC or GOMEMLIMIT in the environment say otherwise. The
-// limit is soft: what records need beyond it they get, at the price of CPU.
+// (promise 8), unless GOMEMLIMIT in the environment says otherwise. The limit is
+// soft: what records need beyond it they get, at the price of CPU.
 func limitMemory(l *loaded) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit(l))
 	}

@@ -3,6 +3,7 @@ package worker
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/qicore/tickconnect/connect"
 )
@@ -49,15 +50,8 @@ func (b *inbox) deliver(r connect.Record) bool {
 	b.slab = b.lane.w.prepare(b.slab, b.TopicPartition, &b.arriving, false)
 	size := b.arriving.SizeBytes()
 	b.mu.Lock()
-	for !b.closed && b.waiting+b.held > 0 && b.waiting+b.held+size > b.share.Load() {
-		b.pause()
-		b.mu.Unlock()
-		select {
-		case <-b.room:
-		case <-done:
-			b.close()
-		}
-		b.mu.Lock()
+	if !b.closed && b.isFull(size) {
+		b.waitForRoom(size, done)
 	}
 	if b.closed {
 		b.mu.Unlock()
@@ -66,9 +60,6 @@ func (b *inbox) deliver(r connect.Record) bool {
 	b.pending = append(b.pending, b.arriving)
 	b.arriving = connect.Record{}
 	b.waiting += size
-	if b.waiting+b.held > b.share.Load()*3/4 {
-		b.pause()
-	}
 	tell := !b.queued
 	b.queued = true
 	b.mu.Unlock()
@@ -78,7 +69,36 @@ func (b *inbox) deliver(r connect.Record) bool {
 	return true
 }
 
+func (b *inbox) isFull(size int64) bool {
+	return b.waiting+b.held > 0 && b.waiting+b.held+size > b.share.Load()
+}
+
+// pauseAfter is how long a partition waits for room before its fetching is
+// paused. In a backlog room comes with each Put, many times a second, and a
+// source may take longer than that to resume.
+const pauseAfter = 500 * time.Millisecond
+
+// waitForRoom waits, with b.mu held on both ends, until the record fits or the
+// session has ended.
+func (b *inbox) waitForRoom(size int64, done <-chan struct{}) {
+	long := time.NewTimer(pauseAfter)
+	defer long.Stop()
+	for !b.closed && b.isFull(size) {
+		b.mu.Unlock()
+		select {
+		case <-b.room:
+		case <-done:
+			b.close()
+		case <-long.C:
+			b.pause()
+		}
+		b.mu.Lock()
+	}
+}
+
 func (b *inbox) pause() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if !b.paused {
 		b.paused = true
 		b.sess.Pause(b.Partition)
