@@ -86,7 +86,7 @@ func (l *load) finish(ctx context.Context) error {
 	if _, _, err := l.waitStored(ctx, l.connector, l.schema, produced); err != nil {
 		return err
 	}
-	if err := l.connector.stop(stopTimeout); err != nil {
+	if err := l.connector.stop(); err != nil {
 		return err
 	}
 	if err := l.checkStored(ctx, l.schema, produced, produced, produced); err != nil {

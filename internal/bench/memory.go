@@ -95,7 +95,7 @@ func (b *bench) backlog(ctx context.Context, topics int) error {
 	}
 	took := last.at.Sub(first.at) - b.stall
 	b.report.note("memory, %d partitions: %d records stored in %.0f s beside the pause of %v, nothing lost", topics*partitions, records, took.Seconds(), b.stall)
-	if err := c.stop(stopTimeout); err != nil {
+	if err := c.stop(); err != nil {
 		return err
 	}
 	if err := b.checkStored(ctx, schema, int64(records), int64(records), int64(records)); err != nil {

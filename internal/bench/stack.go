@@ -164,16 +164,16 @@ func (s *stack) start(name string, env []string, path string, args ...string) (*
 
 func (c *child) pid() int { return c.cmd.Process.Pid }
 
-// stop ends the program in good order, or within patience by force.
-func (c *child) stop(patience time.Duration) error {
+// stop ends the program in good order, or after stopTimeout by force.
+func (c *child) stop() error {
 	c.input.Close()
 	c.cmd.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it may have ended by itself
 	select {
 	case <-c.done:
 		return nil
-	case <-time.After(patience):
+	case <-time.After(stopTimeout):
 		c.kill()
-		return fmt.Errorf("%s did not end within %v", filepath.Base(c.cmd.Path), patience)
+		return fmt.Errorf("%s did not end within %v", filepath.Base(c.cmd.Path), stopTimeout)
 	}
 }
 
@@ -226,7 +226,8 @@ type connectorRun struct {
 
 func (s *stack) startConnector(r connectorRun) (*child, error) {
 	path := filepath.Join(s.dir, r.schema+".yaml")
-	config := fmt.Sprintf(`bootstrap.servers: %s
+	var config strings.Builder
+	fmt.Fprintf(&config, `bootstrap.servers: %s
 listeners: http://127.0.0.1:0
 log.level: WARN
 group.instance.id: bench-0
@@ -239,9 +240,9 @@ connectors:
     insert.mode: %s
 `, r.brokers, connectorName, r.topics, r.schema, r.mode)
 	for _, line := range s.settings {
-		config += "    " + line + "\n"
+		fmt.Fprintf(&config, "    %s\n", line)
 	}
-	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(config.String()), 0o600); err != nil {
 		return nil, err
 	}
 	return s.start("connector-"+r.schema, []string{"BENCH_DATABASE_URL=" + s.database.URL()}, s.connector, "run", "-c", path)

@@ -71,7 +71,7 @@ func (t *throughput) makeTemplate(ctx context.Context) error {
 	if _, _, err := t.waitStored(ctx, c, templateSchema, n); err != nil {
 		return err
 	}
-	return c.stop(stopTimeout)
+	return c.stop()
 }
 
 // newFeed makes a feed of yesterday's records, 12,500 for each second of theirs.
@@ -233,7 +233,7 @@ func (t *throughput) ours(ctx context.Context, mode string, preloaded bool) (flo
 	if err != nil {
 		return 0, r, err
 	}
-	if err := c.stop(stopTimeout); err != nil {
+	if err := c.stop(); err != nil {
 		return 0, r, err
 	}
 	if err := t.checkStored(ctx, schema, int64(t.records), int64(inserted), int64(t.records)); err != nil {
