@@ -165,7 +165,7 @@ func TestSourceReadsRecordsLargerThanAFetch(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, testenv.Broker(t))
 	topic := testenv.Topic(t)
-	c.create(topic, 24, "max.message.bytes", "8388608")
+	c.create(topic, 32, "max.message.bytes", "8388608")
 	big := bytes.Repeat([]byte("0123456789abcdef"), 3<<20/16)
 	c.produceRecords(
 		&kgo.Record{Topic: topic, Value: []byte("before")},

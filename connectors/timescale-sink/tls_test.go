@@ -63,7 +63,8 @@ func TestTLS(t *testing.T) {
 		"another host":                  {host: "localhost", query: verify, kind: "retry", says: []string{"localhost", "connection.url", "host name"}},
 		"without a client certificate":  {query: byCertificate, kind: "stop", says: []string{"28000", "client certificate"}},
 		"the certificate of another":    {query: byCertificate + client(authority, "somebody"), kind: "stop", says: []string{"28000", certRole}},
-		"a certificate of another's CA": {query: byCertificate + client(other, certRole), kind: "retry", says: []string{"unknown certificate authority"}},
+		// The server's alert may or may not be read before its end of the connection.
+		"a certificate of another's CA": {query: byCertificate + client(other, certRole), kind: "retry"},
 		"without TLS":                   {query: "user=" + certRole + "&sslmode=disable", kind: "stop", says: []string{"28000", "no encryption"}},
 	} {
 		t.Run(name, func(t *testing.T) {
