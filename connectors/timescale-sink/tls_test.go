@@ -54,15 +54,15 @@ func TestTLS(t *testing.T) {
 		kind        string // what the worker would do about the error
 		says        []string
 	}{
-		"verified":                      {query: verify},
-		"without a look at it":          {query: "sslmode=require"},
-		"another host, verify-ca":       {host: "localhost", query: "sslmode=verify-ca&sslrootcert=" + url.QueryEscape(ca)},
-		"with a client certificate":     {query: byCertificate + client(authority, certRole)},
-		"another authority":             {query: "sslmode=verify-full&sslrootcert=" + url.QueryEscape(otherCA), kind: "retry", says: []string{"unknown authority", "connection.url", "sslrootcert"}},
-		"the system's authorities":      {query: "sslmode=verify-full", kind: "retry", says: []string{"unknown authority", "connection.url", "sslrootcert"}},
-		"another host":                  {host: "localhost", query: verify, kind: "retry", says: []string{"localhost", "connection.url", "host name"}},
-		"without a client certificate":  {query: byCertificate, kind: "stop", says: []string{"28000", "client certificate"}},
-		"the certificate of another":    {query: byCertificate + client(authority, "somebody"), kind: "stop", says: []string{"28000", certRole}},
+		"verified":                     {query: verify},
+		"without a look at it":         {query: "sslmode=require"},
+		"another host, verify-ca":      {host: "localhost", query: "sslmode=verify-ca&sslrootcert=" + url.QueryEscape(ca)},
+		"with a client certificate":    {query: byCertificate + client(authority, certRole)},
+		"another authority":            {query: "sslmode=verify-full&sslrootcert=" + url.QueryEscape(otherCA), kind: "retry", says: []string{"unknown authority", "connection.url", "sslrootcert"}},
+		"the system's authorities":     {query: "sslmode=verify-full", kind: "retry", says: []string{"unknown authority", "connection.url", "sslrootcert"}},
+		"another host":                 {host: "localhost", query: verify, kind: "retry", says: []string{"localhost", "connection.url", "host name"}},
+		"without a client certificate": {query: byCertificate, kind: "stop", says: []string{"28000", "client certificate"}},
+		"the certificate of another":   {query: byCertificate + client(authority, "somebody"), kind: "stop", says: []string{"28000", certRole}},
 		// The server's alert may or may not be read before its end of the connection.
 		"a certificate of another's CA": {query: byCertificate + client(other, certRole), kind: "retry"},
 		"without TLS":                   {query: "user=" + certRole + "&sslmode=disable", kind: "stop", says: []string{"28000", "no encryption"}},
