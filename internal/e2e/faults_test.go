@@ -46,14 +46,14 @@ func TestFaultIn(t *testing.T) {
 	report := func(writer, reader string) string {
 		return "time=... level=INFO\n==================\nWARNING: DATA RACE\nWrite at 0x00c0002c9ca8 by goroutine 428:\n" + writer +
 			"\nPrevious read at 0x00c0002c9ca8 by main goroutine:\n" + reader +
-			"\nGoroutine 428 (running) created at:\n  github.com/qicore/tickconnect/x.y()\n      /work/x.go:1 +0x1\n==================\ntime=...\n"
+			"\nGoroutine 428 (running) created at:\n  github.com/qicore/tickconnect/x.y()\n      /src/x.go:1 +0x1\n==================\ntime=...\n"
 	}
 	const (
-		sarama = "  github.com/IBM/sarama.(*Broker).Open.func1()\n      /root/go/pkg/mod/github.com/!i!b!m/sarama@v1.46.3/broker.go:205 +0xd0b\n" +
-			"  github.com/qicore/tickconnect/connectors/redpanda-source.(*group).Consume()\n      /work/group.go:83 +0x307\n"
-		ours    = "  github.com/qicore/tickconnect/connectors/redpanda-source.(*Source).sizeFetches()\n      /work/source.go:275 +0xa4\n"
+		sarama = "  github.com/IBM/sarama.(*Broker).Open.func1()\n      /home/a/go/pkg/mod/github.com/!i!b!m/sarama@v1.46.3/broker.go:205 +0xd0b\n" +
+			"  github.com/qicore/tickconnect/connectors/redpanda-source.(*group).Consume()\n      /src/group.go:83 +0x307\n"
+		ours    = "  github.com/qicore/tickconnect/connectors/redpanda-source.(*Source).sizeFetches()\n      /src/source.go:275 +0xa4\n"
 		through = "  runtime.mapaccess1_fast64()\n      /usr/local/go/src/runtime/map.go:1 +0x1\n  sync.(*Pool).Get()\n      /usr/local/go/src/sync/pool.go:1 +0x1\n" + ours
-		command = "  main.(*process).run()\n      /work/cmd/connector/process.go:1 +0x1\n"
+		command = "  main.(*process).run()\n      /src/cmd/connector/process.go:1 +0x1\n"
 	)
 	for name, test := range map[string]struct {
 		log   string
