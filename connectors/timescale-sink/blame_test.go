@@ -37,3 +37,16 @@ func TestBlame(t *testing.T) {
 	}
 	f.put(s, part(c, p, trade(1, 1, "b", "2")))
 }
+
+// TestNoFateIsNegative: fates of which one is negative do not balance others
+// that are too many (promise 3).
+func TestNoFateIsNegative(t *testing.T) {
+	t.Parallel()
+	f := setup(t, nil)
+	c := f.connector()
+	f.opened(c, tp(trades, 0))
+	_, err := f.conn.Exec(f.ctx(), f.in("UPDATE %s.connector_ledger SET written = 12, absent = -12"))
+	if sqlState(err) != "23514" {
+		t.Errorf("12 rows too many, balanced by -12 absent: %v, want a violated CHECK", err)
+	}
+}

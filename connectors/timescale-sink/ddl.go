@@ -74,6 +74,7 @@ var ownTables = []ownTable{
 			"PRIMARY KEY (connector, generation, topic, partition)",
 			// Promise 3: every offset is accounted for.
 			`CONSTRAINT connector_ledger_accounts CHECK (written + unchanged + merged + stale + dead_lettered + filtered + absent + expired = next_offset - start_offset)`,
+			"CONSTRAINT connector_ledger_fates CHECK (least(written, unchanged, merged, stale, dead_lettered, filtered, absent, expired) >= 0)",
 			"CONSTRAINT connector_ledger_inserted CHECK (inserted BETWEEN 0 AND written)",
 		},
 		// Every Put updates its rows in place: room on the page keeps that out of the index.

@@ -405,7 +405,6 @@ func (t *task) releasedParts(tps []connect.TopicPartition) {
 	for _, tp := range tps {
 		if p := t.parts[tp]; p != nil && p.draining {
 			t.remove(p)
-			t.fx.released(p)
 		}
 	}
 }

@@ -278,8 +278,6 @@ func (l *lane) stored(p *part, c connect.Counts, bad []connect.Record) {
 	}
 }
 
-func (l *lane) released(*part) {}
-
 func (l *lane) note(what trouble, tp connect.TopicPartition, err error) {
 	args := []any{"task", l.id, "topic", tp.Topic, "partition", tp.Partition, "err", l.w.redact(err)}
 	switch what {

@@ -35,7 +35,6 @@ func (s *script) prove(p *part, g span) {
 	s.proofs = append(s.proofs, simProof{p.sess, p.TopicPartition, g})
 }
 func (s *script) stored(*part, connect.Counts, []connect.Record) {}
-func (s *script) released(*part)                                 {}
 func (s *script) note(what trouble, tp connect.TopicPartition, err error) {
 	s.notes = append(s.notes, fmt.Sprintf("%d %s: %v", what, tp, err))
 }

@@ -118,7 +118,6 @@ func (l *simLane) prove(p *part, s span) {
 func (l *simLane) stored(p *part, c connect.Counts, _ []connect.Record) {
 	l.r.w.say("%s stores up to %s@%d: %+v", l.r, p.TopicPartition, p.next, c)
 }
-func (l *simLane) released(*part)                              {}
 func (l *simLane) note(trouble, connect.TopicPartition, error) {}
 func (r *simReplica) String() string                           { return "replica " + strconv.Itoa(r.id) }
 

@@ -66,8 +66,6 @@ type effects interface {
 	prove(p *part, s span)
 	// stored says that a partition's ledger moved.
 	stored(p *part, c connect.Counts, bad []connect.Record)
-	// released says that a partition was given back.
-	released(p *part)
 	// note tells the operator what he must mend.
 	note(what trouble, p connect.TopicPartition, err error)
 }
