@@ -3,8 +3,8 @@ package timescalesink
 import (
 	"context"
 	"slices"
-	"strings"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -28,11 +28,13 @@ type chunkRange struct{ start, end int64 }
 func (c *chunkCache) covers(micros int64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.coversLocked(micros)
+	_, found := c.find(micros)
+	return found
 }
 
-func (c *chunkCache) coversLocked(micros int64) bool {
-	i, found := slices.BinarySearchFunc(c.ranges, micros, func(r chunkRange, t int64) int {
+// find looks for the range of a time; c.mu is held.
+func (c *chunkCache) find(micros int64) (int, bool) {
+	return slices.BinarySearchFunc(c.ranges, micros, func(r chunkRange, t int64) int {
 		switch {
 		case r.end <= t:
 			return -1
@@ -41,14 +43,13 @@ func (c *chunkCache) coversLocked(micros int64) bool {
 		}
 		return 0
 	})
-	return found && i < len(c.ranges)
 }
 
 func (c *chunkCache) add(ranges []chunkRange) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, r := range ranges {
-		if !c.coversLocked(r.start) {
+		if _, found := c.find(r.start); !found {
 			c.ranges = append(c.ranges, r)
 			slices.SortFunc(c.ranges, func(a, b chunkRange) int { return int(min(1, max(-1, a.start-b.start))) })
 		}
@@ -59,10 +60,17 @@ func (c *chunkCache) add(ranges []chunkRange) {
 func (c *chunkCache) uncovered(rows []*row) *row {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	var last chunkRange // most rows lie where the one before them does
 	for _, r := range rows {
-		if !c.coversLocked(r.micros) {
+		at := r.micros()
+		if at >= last.start && at < last.end {
+			continue
+		}
+		i, found := c.find(at)
+		if !found {
 			return r
 		}
+		last = c.ranges[i]
 	}
 	return nil
 }
@@ -102,12 +110,12 @@ func (s *Sink) ensureTableChunks(ctx context.Context, g *target, rows []*row) er
 		if missing == nil {
 			return nil
 		}
-		found, err := s.findChunks(ctx, s.conn, g, missing.micros)
+		found, err := s.findChunks(ctx, s.conn, g, missing.micros())
 		if err != nil {
 			return err
 		}
 		g.chunks.add(found)
-		if g.chunks.covers(missing.micros) {
+		if g.chunks.covers(missing.micros()) {
 			continue
 		}
 		err = pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error { return s.makeChunk(ctx, tx, g, missing) })
@@ -122,11 +130,11 @@ func (s *Sink) ensureTableChunks(ctx context.Context, g *target, rows []*row) er
 		case err != nil:
 			return err
 		}
-		if found, err = s.findChunks(ctx, s.conn, g, missing.micros); err != nil {
+		if found, err = s.findChunks(ctx, s.conn, g, missing.micros()); err != nil {
 			return err
 		}
 		g.chunks.add(found)
-		if !g.chunks.covers(missing.micros) {
+		if !g.chunks.covers(missing.micros()) {
 			return nil
 		}
 		s.connector.counters.ChunksMade.Add(1)
@@ -158,17 +166,17 @@ func (s *Sink) makeChunk(ctx context.Context, tx pgx.Tx, g *target, r *row) erro
 	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", lockKey("chunk", g.name)); err != nil {
 		return err
 	}
-	found, err := s.findChunks(ctx, tx, g, r.micros)
+	found, err := s.findChunks(ctx, tx, g, r.micros())
 	if err != nil {
 		return err
 	}
 	g.chunks.add(found)
-	if g.chunks.covers(r.micros) {
+	if g.chunks.covers(r.micros()) {
 		return nil
 	}
 	probe := *r
 	probe.offset = -1
-	p := rowParams([]*row{&probe}, len(g.casts), len(originColumns))
+	p := rowParams(g.table.rowColumns(), []*row{&probe}, len(originColumns))
 	sql := g.insertSQL
 	if !g.tape {
 		sql += " ON CONFLICT DO NOTHING"
@@ -176,16 +184,6 @@ func (s *Sink) makeChunk(ctx context.Context, tx pgx.Tx, g *target, r *row) erro
 	if err := tx.Conn().PgConn().ExecParams(ctx, sql, p.values, p.oids, p.formats, binaryResults).Read().Err; err != nil {
 		return err
 	}
-	at, _, _ := strings.Cut(string(r.line[timeFieldStart(r, g):]), "\t")
-	_, err = tx.Exec(ctx, "DELETE FROM "+g.name+" WHERE \"time\" = $1::timestamptz AND origin_offset = -1", at)
+	_, err = tx.Exec(ctx, "DELETE FROM "+g.name+" WHERE \"time\" = $1 AND origin_offset = -1", time.UnixMicro(r.micros()))
 	return err
-}
-
-// timeFieldStart finds the last field of the key in a row's line.
-func timeFieldStart(r *row, g *target) int {
-	start := 0
-	for range len(g.table.key) - 1 {
-		start += strings.IndexByte(string(r.line[start:]), '\t') + 1
-	}
-	return start
 }

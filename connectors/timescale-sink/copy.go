@@ -3,20 +3,21 @@ package timescalesink
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/qicore/tickconnect/connect"
+	"github.com/qicore/tickconnect/marketdata"
 )
 
 // copyRows stores rows with COPY straight into the hypertable: the fast path.
 func (s *Sink) copyRows(ctx context.Context, g *target, p *plan, rows []*row) error {
-	s.copyBuf = appendCopy(s.copyBuf[:0], rows)
+	s.copyBuf = appendCopy(s.copyBuf[:0], len(g.types), rows)
 	tag, err := s.conn.PgConn().CopyFrom(ctx, bytes.NewReader(s.copyBuf), g.copySQL)
 	if cap(s.copyBuf) > copyBufKeepBytes {
 		s.copyBuf = nil
@@ -24,36 +25,94 @@ func (s *Sink) copyRows(ctx context.Context, g *target, p *plan, rows []*row) er
 	if err == nil {
 		return storesAll(g.name, len(rows))(tag)
 	}
+	if isOtherForm(err) {
+		return fmt.Errorf("%w: %w", errTableChanged, err)
+	}
 	return blame("copying into "+g.name, err, p, rows)
+}
+
+// errTableChanged says that a column has another type than the one for which a
+// COPY was made.
+var errTableChanged = errors.New("the types of the table's columns have changed")
+
+// typesStep checks, behind a COPY, that the columns still had the types that are
+// known. COPY's binary format is not cast: of 8 bytes a column that became double
+// precision would make another number, in silence. The COPY holds a lock against
+// ALTER TABLE until the transaction ends.
+func (g *target) typesStep() step {
+	var p params
+	p.text(g.name)
+	same := 0
+	return step{
+		doing: "checking the columns of " + g.name, params: p, own: true,
+		sql: `SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute
+			WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped`,
+		read: func(r *pgconn.ResultReader) {
+			for r.NextRow() {
+				v := r.Values()
+				if sqlType, ok := g.types[string(v[0])]; ok && sqlType == string(v[1]) {
+					same++
+				}
+			}
+		},
+		verify: func(pgconn.CommandTag) error {
+			if same != len(g.types) {
+				return fmt.Errorf("table %s: %w", g.name, errTableChanged)
+			}
+			return nil
+		},
+	}
+}
+
+// isOtherForm says that a COPY's binary input was not in the form that a column
+// has: the column's type changed, and no record is to blame.
+func isOtherForm(err error) bool {
+	switch sqlState(err) {
+	case "08P01", "22P03", "42804": // message too short; wrong length; wrong type of an array's elements
+		return true
+	}
+	return false
 }
 
 // copyBufKeepBytes is the largest buffer that is kept for the next COPY.
 const copyBufKeepBytes = 16 << 20
 
-// appendCopy appends the rows as COPY's text format, each with its origin.
-func appendCopy(buf []byte, rows []*row) []byte {
+// copyHeader begins COPY's binary format: signature, flags, length of the
+// header's extension.
+const copyHeader = "PGCOPY\n\xff\r\n\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00"
+
+// appendCopy appends the rows as COPY's binary format, each with its origin.
+func appendCopy(buf []byte, columns int, rows []*row) []byte {
+	buf = append(buf, copyHeader...)
 	for _, r := range rows {
-		buf = append(buf, r.line...)
-		buf = append(buf, '\t')
-		buf = strconv.AppendInt(buf, int64(r.topicID), 10)
-		buf = append(buf, '\t')
-		buf = strconv.AppendInt(buf, int64(r.partition), 10)
-		buf = append(buf, '\t')
-		buf = strconv.AppendInt(buf, r.offset, 10)
-		buf = append(buf, '\t')
-		if r.millis < 0 {
-			buf = append(buf, nullField...)
-		} else {
-			buf = appendTime(buf, time.UnixMilli(r.millis))
-		}
-		buf = append(buf, '\n')
+		buf = binary.BigEndian.AppendUint16(buf, uint16(columns))
+		buf = append(buf, r.fields...)
+		buf = appendFlags(buf, r.flags)
+		buf = appendInt4Elem(buf, r.topicID)
+		buf = appendInt4Elem(buf, r.partition)
+		buf = appendInt8Elem(buf, r.offset)
+		buf = appendTimeElem(buf, r.millis)
 	}
-	return buf
+	return append(buf, 0xff, 0xff)
+}
+
+// appendFlags appends a text[], NULL for none.
+func appendFlags(buf []byte, flags marketdata.Flags) []byte {
+	if flags == 0 {
+		return appendNullElem(buf)
+	}
+	names := flags.Names()
+	list := array(oidText, len(names), 0)
+	for _, name := range names {
+		list = appendBytesElem(list, []byte(name))
+	}
+	return appendBytesElem(buf, list)
 }
 
 // blame names the record where a value of COPY's input could not be read. Only
 // then does the line in the error's context surely belong to the error: checks
-// and constraints run on buffered rows, after further lines were read.
+// and constraints run on buffered rows, after further lines were read. (Lines are
+// rows also in the binary format.)
 func blame(doing string, err error, p *plan, rows []*row) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) || !strings.HasPrefix(pg.Code, "22") {
@@ -66,7 +125,7 @@ func blame(doing string, err error, p *plan, rows []*row) error {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
 	record := badRecord(pg)
-	record.Column, _, _ = strings.Cut(rest, ":")
+	record.Column = rest
 	r := rows[line-1]
 	return &connect.BadDataError{Record: record, At: p.batch.Parts[r.part].TopicPartition, Offset: r.offset}
 }

@@ -45,6 +45,10 @@ func TestLongTextIsRefused(t *testing.T) {
 			if !errors.As(err, &bad) || bad.Record.SQLState != "22001" {
 				t.Errorf("Put gave %v, want 22001 of a record", err)
 			}
+			_, err = s.Put(f.ctx(), batch(part(c, p, symbolTrade(1, "A", "1"), symbolTrade(2, "Z-IS-LONG", "1"), symbolTrade(3, "B", "1"))))
+			if errors.As(err, &bad); copyMin == 1 && (bad.At != p || bad.Offset != 2 || bad.Record.Column != "symbol") {
+				t.Errorf("COPY blames %s@%d, column %q, want offset 2 and symbol", bad.At, bad.Offset, bad.Record.Column)
+			}
 			if got := value[string](f, f.in("SELECT string_agg(symbol, ',') FROM %s.crypto_trades")); got != "SHORT" {
 				t.Errorf("stored %s", got)
 			}
@@ -52,6 +56,90 @@ func TestLongTextIsRefused(t *testing.T) {
 			older.Timestamp = baseTime - 5
 			q := tp(trades, 1)
 			f.wantCounts(f.put(f.opened(c, q), part(c, q, older)), connect.Counts{Stale: 1})
+		})
+	}
+}
+
+// TestTypesOfAnotherBinaryForm: a table whose columns take every value, but not
+// as COPY's binary format has it, is written as well as any other.
+func TestTypesOfAnotherBinaryForm(t *testing.T) {
+	t.Parallel()
+	for name, copyMin := range map[string]int{"many rows": 1, "few rows": 1000} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := setup(t, func(c *Config) { c.CopyMin = copyMin })
+			f.exec(f.in(`CREATE DOMAIN %s.ticker AS text`))
+			f.exec(strings.ReplaceAll(`CREATE TABLE SCHEMA.crypto_ohlcv (exchange_id text NOT NULL, symbol SCHEMA.ticker NOT NULL, "interval" varchar NOT NULL,
+				source text NOT NULL, "time" timestamptz NOT NULL, open numeric, high numeric, low numeric, close numeric, volume numeric,
+				quote_volume numeric(20,8), trades numeric, vwap numeric, closed boolean, flags varchar(40)[],
+				origin_topic bigint, origin_partition bigint, origin_offset numeric, origin_time timestamptz,
+				PRIMARY KEY (exchange_id, symbol, "interval", source, "time"))`, "SCHEMA", quote(f.cfg.SchemaName)))
+			c := f.connector()
+			p := tp("crypto-ohlcv-x", 0)
+			s := f.opened(c, p)
+			bar := func(offset int64, closed string) connect.Record {
+				return connect.Record{Offset: offset, Timestamp: baseTime + offset, Value: fmt.Appendf(nil,
+					`{"exchangeId":"x","symbol":"S","interval":"1m","time":%d,"open":1,"high":2,"low":3,"close":1.50,"volume":0,"trades":7,"quoteVolume":2.5,"closed":%s}`,
+					baseTime, closed)}
+			}
+			f.wantCounts(f.put(s, part(c, p, bar(0, "false"))), connect.Counts{Written: 1, Inserted: 1})
+			f.wantCounts(f.put(s, part(c, p, bar(1, "true"))), connect.Counts{Written: 1})
+			const want = `{"low": 3, "high": 2, "open": 1, "vwap": null, "close": 1.50, "flags": ["high_below_low"], "closed": true, "trades": 7, "quote_volume": 2.50000000, "origin_offset": 1}`
+			if got := value[string](f, f.in(`SELECT (to_jsonb(t) - 'time' - 'origin_topic' - 'origin_time' - 'origin_partition' - 'source' - 'symbol' - 'interval' - 'exchange_id' - 'volume')::text
+				FROM %s.crypto_ohlcv t`)); got != want {
+				t.Errorf("the table holds\n%s, want\n%s", got, want)
+			}
+		})
+	}
+}
+
+// TestTypesThatChangeUnderCopy: a column whose type is changed while rows are
+// copied gets the right values all the same, or none, and no record is blamed.
+func TestTypesThatChangeUnderCopy(t *testing.T) {
+	t.Parallel()
+	for _, one := range []struct {
+		column, sqlType string
+		stored          bool
+	}{
+		{"trades", "numeric", true},           // 8 bytes are a numeric, too
+		{"trades", "double precision", false}, // 8 bytes are such a number, too
+		{"close", "double precision", false},
+		{"trades", "integer", false},
+		{"flags", "varchar(40)[]", true},
+		{"quote_volume", "numeric(30,2)", true},
+		{"closed", "text", false},
+	} {
+		t.Run(one.column+" "+one.sqlType, func(t *testing.T) {
+			t.Parallel()
+			f := setup(t, func(c *Config) { c.CopyMin = 1 })
+			c := f.connector()
+			p := tp("crypto-ohlcv-x", 0)
+			s := f.opened(c, p)
+			bar := func(offset int64) connect.Record {
+				return connect.Record{Offset: offset, Timestamp: baseTime, Value: fmt.Appendf(nil,
+					`{"exchangeId":"x","symbol":"S","interval":"1m","time":%d,"open":1,"high":2,"low":3,"close":2,"volume":0,"trades":7,"quoteVolume":2.5,"closed":true}`,
+					baseTime+offset*1000)}
+			}
+			f.put(s, part(c, p, bar(0)))
+			f.exec(f.in("ALTER TABLE %s.crypto_ohlcv ALTER COLUMN " + quote(one.column) + " TYPE " + one.sqlType))
+			_, err := s.Put(f.ctx(), batch(part(c, p, bar(1))))
+			var bad *connect.BadDataError
+			if (err == nil) != one.stored || errors.As(err, &bad) || connect.IsRetriable(err) {
+				t.Fatalf("Put gave %v, want it stored: %v, or an error for the operator", err, one.stored)
+			}
+			if err != nil && !strings.Contains(err.Error(), "ALTER COLUMN") {
+				t.Errorf("no advice in: %v", err)
+			}
+			column := quote(one.column) + "::text"
+			first := value[string](f, f.in("SELECT "+column+" FROM %s.crypto_ohlcv WHERE origin_offset = 0"))
+			if one.stored {
+				if got := value[string](f, f.in("SELECT "+column+" FROM %s.crypto_ohlcv WHERE origin_offset = 1")); got != first {
+					t.Errorf("%s of the second row is %s, want %s", one.column, got, first)
+				}
+			}
+			if got, want := value[int](f, f.in("SELECT count(*) FROM %s.crypto_ohlcv")), map[bool]int{true: 2, false: 1}[one.stored]; got != want {
+				t.Errorf("%d rows, want %d", got, want)
+			}
 		})
 	}
 }

@@ -219,3 +219,21 @@ func compatible(want string, got *foundColumn) bool {
 // foldsTexts says whether the column takes different texts for equal ones, so
 // that it cannot tell two keys apart: citext the case, char(n) spaces at the end.
 func foldsTexts(got *foundColumn) bool { return got.base == "citext" || got.base == "bpchar" }
+
+// sameBinary says whether a column's type reads the binary form of the wanted
+// one: COPY does not cast, an INSERT does.
+func sameBinary(want, base string) bool {
+	switch want {
+	case "text":
+		return base == "text" || base == "varchar" || base == "bpchar" || base == "citext"
+	case "integer":
+		return base == "int4"
+	case "bigint":
+		return base == "int8"
+	case "text[]":
+		return base == "_text"
+	case "boolean":
+		return base == "bool"
+	}
+	return base == want // numeric, timestamptz, jsonb
+}

@@ -13,15 +13,15 @@ import (
 )
 
 // writeStatements makes the target's INSERT statements. Their parameters are
-// one text[] for each row column, cast to the column's type by the database so
-// that no digit passes through another type, then the four arrays of the origin.
+// an array for each row column, whose elements the database casts where its
+// column has another type, then the four arrays of the origin.
 func (g *target) writeStatements() {
 	columns := g.table.rowColumns()
 	names, selected, arrays := make([]string, 0, len(columns)), make([]string, 0, len(columns)), make([]string, 0, len(columns))
 	for i := range columns {
 		names = append(names, fmt.Sprintf("c%d", i+1))
 		selected = append(selected, fmt.Sprintf("n.c%d::%s", i+1, g.casts[i]))
-		arrays = append(arrays, fmt.Sprintf("$%d::text[]", i+1))
+		arrays = append(arrays, fmt.Sprintf("$%d::%s[]", i+1, columns[i].element()))
 	}
 	for i, cast := range []string{"int4", "int4", "int8", "timestamptz"} {
 		names = append(names, fmt.Sprintf("o%d", i+1))
@@ -55,7 +55,7 @@ RETURNING t.origin_topic::int4, t.origin_partition::int4, t.origin_offset::int8,
 	arrays, names = arrays[:0], names[:0]
 	var match, equal []string
 	for i, k := range g.table.key {
-		arrays = append(arrays, fmt.Sprintf("$%d::text[]", i+1))
+		arrays = append(arrays, fmt.Sprintf("$%d::%s[]", i+1, k.element()))
 		names = append(names, fmt.Sprintf("k%d", i+1))
 		match = append(match, fmt.Sprintf("t.%s = n.k%d::%s", quote(k.name), i+1, g.casts[i]))
 	}
@@ -71,28 +71,32 @@ WHERE t.%s BETWEEN $%d AND $%d`,
 		quote(timeColumn), len(g.table.key)+4, len(g.table.key)+5)
 }
 
-// rowParams makes the arrays of the first n row columns and of the origin's
-// first origins columns.
-func rowParams(rows []*row, n, origins int) params {
-	arrays := make([][]byte, n)
+// rowParams makes the arrays of columns, the first ones of the row, and of the
+// origin's first origins columns.
+func rowParams(columns []column, rows []*row, origins int) params {
+	arrays := make([][]byte, len(columns))
 	for i := range arrays {
-		arrays[i] = array(oidText, len(rows), len(rows)*16)
+		arrays[i] = array(oids[columns[i].element()].element, len(rows), len(rows)*16)
 	}
-	var cut [][]byte
 	for _, r := range rows {
-		cut = fields(r.line, cut)
-		for i := range n {
-			if cut[i] == nil {
+		var field []byte
+		fields := r.fields
+		for i := range arrays {
+			switch {
+			case columns[i].name != flagsColumn.name:
+				field, fields = cutField(fields)
+				arrays[i] = append(arrays[i], field...)
+			case r.flags == 0:
 				arrays[i] = appendNullElem(arrays[i])
-			} else {
-				arrays[i] = appendBytesElem(arrays[i], cut[i])
+			default: // an array of arrays would be unnested to the bottom; the names need no quotes
+				arrays[i] = appendBytesElem(arrays[i], []byte("{"+r.flags.String()+"}"))
 			}
 		}
 	}
 	var p params
-	for _, a := range arrays {
+	for i, a := range arrays {
 		// array_recv wants to know of NULLs no more than that there may be some.
-		p.add(oidTextArray, a)
+		p.add(oids[columns[i].element()].array, a)
 	}
 	p.int4s(len(rows), func(i int) int32 { return rows[i].topicID })
 	p.int4s(len(rows), func(i int) int32 { return rows[i].partition })
@@ -129,7 +133,7 @@ func (m *merge) step() step {
 	s := step{
 		doing:  "writing " + m.target.name,
 		sql:    m.target.mergeSQL,
-		params: rowParams(m.rows, len(m.target.casts), len(originColumns)),
+		params: rowParams(m.target.table.rowColumns(), m.rows, len(originColumns)),
 	}
 	if m.target.tape {
 		s.sql, s.verify = m.target.insertSQL, storesAll(m.target.name, len(m.rows))
@@ -195,10 +199,10 @@ const spanMicros = 24 * 3600 * 1_000_000
 // equalSteps find out which of the rows that lost are in the table already, as
 // the same record: those are unchanged, the others stale.
 func (g *target) equalSteps(lost []*row, counts []connect.Counts) []step {
-	slices.SortStableFunc(lost, func(a, b *row) int { return cmp.Compare(a.micros, b.micros) })
+	slices.SortStableFunc(lost, func(a, b *row) int { return cmp.Compare(a.micros(), b.micros()) })
 	var steps []step
 	for start, i := 0, 1; i <= len(lost); i++ {
-		if i == len(lost) || lost[i].micros-lost[i-1].micros > spanMicros {
+		if i == len(lost) || lost[i].micros()-lost[i-1].micros() > spanMicros {
 			steps, start = append(steps, g.equalStep(lost[start:i], counts)), i
 		}
 	}
@@ -207,9 +211,9 @@ func (g *target) equalSteps(lost []*row, counts []connect.Counts) []step {
 
 // equalStep looks up rows in the order of their times.
 func (g *target) equalStep(lost []*row, counts []connect.Counts) step {
-	p := rowParams(lost, len(g.table.key), 3)
-	p.time(lost[0].micros)
-	p.time(lost[len(lost)-1].micros)
+	p := rowParams(g.table.key, lost, 3)
+	p.time(lost[0].micros())
+	p.time(lost[len(lost)-1].micros())
 	found := 0
 	return step{
 		doing:  "comparing with " + g.name,

@@ -21,6 +21,16 @@ const (
 	oidTimestamptzArray = 1185
 )
 
+// oids are those of the types that rows hold, and of their arrays.
+var oids = map[string]struct{ element, array uint32 }{
+	"text":        {oidText, oidTextArray},
+	"numeric":     {1700, 1231},
+	"timestamptz": {oidTimestamptz, oidTimestamptzArray},
+	"bigint":      {oidInt8, oidInt8Array},
+	"boolean":     {16, 1000},
+	"jsonb":       {3802, 3807},
+}
+
 // params collects the parameters of one statement in PostgreSQL's binary form,
 // so that no value passes through a type that could change it, and an array of
 // any length costs one buffer.

@@ -30,6 +30,7 @@ func (s *Sink) Put(ctx context.Context, b *connect.Batch) (connect.Result, error
 	if len(b.Parts) == 0 {
 		return connect.Result{}, nil
 	}
+	defer s.releaseArena()
 	p, err := s.makePlan(b)
 	if err != nil {
 		return connect.Result{}, err
@@ -52,6 +53,17 @@ func (s *Sink) Put(ctx context.Context, b *connect.Batch) (connect.Result, error
 	return connect.Result{}, s.classifyPut(err, b)
 }
 
+// arenaKeepRows is the largest arena that is kept for the next Put.
+const arenaKeepRows = 1 << 16
+
+// releaseArena lets go of the records' rows.
+func (s *Sink) releaseArena() {
+	clear(s.arena)
+	if s.arena = s.arena[:0]; cap(s.arena) > arenaKeepRows {
+		s.arena = nil
+	}
+}
+
 // tryAgain says whether a Put that failed is worth another attempt at once. It
 // puts the reason in place of an error of the fence.
 func (s *Sink) tryAgain(ctx context.Context, b *connect.Batch, err *error) bool {
@@ -67,6 +79,11 @@ func (s *Sink) tryAgain(ctx context.Context, b *connect.Batch, err *error) bool 
 	if errors.Is(*err, errChunkKeepsRows) {
 		s.wholeTapes = true
 		return true
+	}
+	if errors.Is(*err, errTableChanged) {
+		// The next attempt looks at the table again, and does not copy.
+		s.connector.schema.forget()
+		return ctx.Err() == nil
 	}
 	switch sqlState(*err) {
 	case codeSerializationFailure, codeDeadlock:
@@ -89,6 +106,8 @@ func (s *Sink) classifyPut(err error, b *connect.Batch) error {
 	var failed *stepError
 	own := errors.As(err, &failed) && failed.own
 	switch code := sqlState(err); {
+	case errors.Is(err, errTableChanged):
+		return connect.Retriable(fmt.Errorf("storing a batch: %w", err))
 	case own && code == codeDivisionByZero:
 		// The fence closed and opened again at each attempt, or moveLedger missed a
 		// row that this transaction held.
@@ -141,7 +160,7 @@ func (s *Sink) putOnce(ctx context.Context, p *plan, careful bool) ([]connect.Co
 			return nil, fmt.Errorf("the table of %s does not fit any more", tables[t].kind)
 		}
 		for chunk := range slices.Chunk(rows, s.connector.statementRows) {
-			if len(chunk) < s.connector.cfg.CopyMin || careful || paced.merge && !g.tape {
+			if len(chunk) < s.connector.cfg.CopyMin || careful || !g.copies || paced.merge && !g.tape {
 				m := &merge{target: g, rows: chunk}
 				merges, steps = append(merges, m), append(steps, m.step())
 				continue
@@ -158,6 +177,7 @@ func (s *Sink) putOnce(ctx context.Context, p *plan, careful bool) ([]connect.Co
 			case err == nil:
 				countInserted(chunk, counts)
 				paced.copied()
+				steps = append(steps, g.typesStep())
 			case g.tape || sqlState(err) != codeUniqueViolation && sqlState(err) != codeDeadlock:
 				return nil, err
 			default:

@@ -40,7 +40,7 @@ func (s *Sink) makePlan(b *connect.Batch) (*plan, error) {
 	if len(moved) > 0 {
 		return nil, &connect.FencedError{Moved: moved}
 	}
-	arena := make([]row, 0, b.Records())
+	s.arena = slices.Grow(s.arena, b.Records())
 	for i := range b.Parts {
 		part := &b.Parts[i]
 		open := s.open[part.TopicPartition]
@@ -65,9 +65,12 @@ func (s *Sink) makePlan(b *connect.Batch) (*plan, error) {
 				}
 				parsed.part, parsed.topicID, parsed.partition = i, open.topicID, part.Partition
 				parsed.offset, parsed.millis = r.Offset, storedMillis(r.Timestamp)
-				arena = append(arena, parsed)
+				s.arena = append(s.arena, parsed)
 				t := int(kind) - 1
-				p.rows[t] = append(p.rows[t], &arena[len(arena)-1])
+				if p.rows[t] == nil {
+					p.rows[t] = make([]*row, 0, b.Records())
+				}
+				p.rows[t] = append(p.rows[t], &s.arena[len(s.arena)-1])
 			}
 		}
 	}

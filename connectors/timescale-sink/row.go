@@ -1,39 +1,40 @@
 package timescalesink
 
 import (
-	"bytes"
 	"encoding/binary"
 
 	"github.com/qicore/tickconnect/marketdata"
 )
 
-// A prepared row is a header and a line of COPY's text format without its end:
+// A prepared row is a header and fields in PostgreSQL's binary form, each after
+// its length in 4 bytes, -1 for NULL. So a field goes as it is into COPY's binary
+// format and into an array of its column, and the server parses no text.
 //
 //	kind     1 byte
-//	keyLen   4 bytes, big-endian: how much of the line is the natural key
-//	time     8 bytes, big-endian: µs since 1970, for finding the row's chunk
-//	line     the fields of table.rowColumns with tabs between them
+//	flags    2 bytes, big-endian
+//	keyLen   4 bytes, big-endian: how many bytes of the fields are the natural key
+//	fields   those of table.rowColumns but for the flags, which COPY and an INSERT
+//	         take in different forms
 //
-// The key's columns come first, each in one canonical form, so that two rows of
-// one natural key begin with the same bytes.
-const rowHeaderBytes = 1 + 4 + 8
+// The key's columns come first, so that two rows of one natural key begin with
+// the same bytes, and the last of them is the time.
+const rowHeaderBytes = 1 + 2 + 4
 
-func beginRow(dst []byte, kind marketdata.Kind, timeMicros int64) []byte {
-	dst = append(dst, byte(kind), 0, 0, 0, 0)
-	return binary.BigEndian.AppendUint64(dst, uint64(timeMicros))
+func beginRow(dst []byte, kind marketdata.Kind, flags marketdata.Flags) []byte {
+	return append(dst, byte(kind), byte(flags>>8), byte(flags), 0, 0, 0, 0)
 }
 
 // endKey records that the key ends here; the row began at start.
 func endKey(dst []byte, start int) []byte {
-	binary.BigEndian.PutUint32(dst[start+1:], uint32(len(dst)-start-rowHeaderBytes))
+	binary.BigEndian.PutUint32(dst[start+3:], uint32(len(dst)-start-rowHeaderBytes))
 	return dst
 }
 
 // row is a prepared row with its origin.
 type row struct {
-	line   []byte
+	fields []byte
 	keyLen int
-	micros int64
+	flags  marketdata.Flags
 
 	part      int // index of the batch's part
 	topicID   int32
@@ -42,15 +43,25 @@ type row struct {
 	millis    int64 // the record's Kafka timestamp, -1 for none
 }
 
-func (r *row) key() []byte { return r.line[:r.keyLen] }
+func (r *row) key() []byte { return r.fields[:r.keyLen] }
+
+// micros is the row's time in µs since 1970, for finding its chunk.
+func (r *row) micros() int64 {
+	return int64(binary.BigEndian.Uint64(r.fields[r.keyLen-8:])) + postgresEpochMicros
+}
 
 func parseRow(raw []byte) (marketdata.Kind, row) {
-	line := raw[rowHeaderBytes:]
 	return marketdata.Kind(raw[0]), row{
-		line:   line,
-		keyLen: int(binary.BigEndian.Uint32(raw[1:])),
-		micros: int64(binary.BigEndian.Uint64(raw[5:])),
+		fields: raw[rowHeaderBytes:],
+		keyLen: int(binary.BigEndian.Uint32(raw[3:])),
+		flags:  marketdata.Flags(binary.BigEndian.Uint16(raw[1:])),
 	}
+}
+
+// cutField cuts the first field off, with its length in front.
+func cutField(fields []byte) (field, rest []byte) {
+	n := 4 + max(0, int(int32(binary.BigEndian.Uint32(fields))))
+	return fields[:n], fields[n:]
 }
 
 // newerThan says whether r wins over o, a record of the same key (promise 5).
@@ -66,66 +77,4 @@ func (r *row) newerThan(o *row) bool {
 		return r.topicID > o.topicID
 	}
 	return r.partition > o.partition
-}
-
-// nullField is NULL in COPY's text format.
-const nullField = `\N`
-
-// appendField appends text as a field of COPY's text format.
-func appendField(dst []byte, s string) []byte {
-	for i := range len(s) {
-		switch c := s[i]; c {
-		case '\\':
-			dst = append(dst, '\\', '\\')
-		case '\t':
-			dst = append(dst, '\\', 't')
-		case '\n':
-			dst = append(dst, '\\', 'n')
-		case '\r':
-			dst = append(dst, '\\', 'r')
-		default:
-			dst = append(dst, c)
-		}
-	}
-	return dst
-}
-
-// fields cuts a line into the fields of an INSERT; NULL is nil. It reuses out.
-func fields(line []byte, out [][]byte) [][]byte {
-	out = out[:0]
-	for {
-		field, rest, more := bytes.Cut(line, []byte{'\t'})
-		out = append(out, unescape(field))
-		if !more {
-			return out
-		}
-		line = rest
-	}
-}
-
-func unescape(field []byte) []byte {
-	i := bytes.IndexByte(field, '\\')
-	if i < 0 {
-		return field
-	}
-	if string(field) == nullField {
-		return nil
-	}
-	out := append(make([]byte, 0, len(field)), field[:i]...)
-	for ; i < len(field); i++ {
-		c := field[i]
-		if c == '\\' {
-			i++
-			switch c = field[i]; c {
-			case 't':
-				c = '\t'
-			case 'n':
-				c = '\n'
-			case 'r':
-				c = '\r'
-			}
-		}
-		out = append(out, c)
-	}
-	return out
 }

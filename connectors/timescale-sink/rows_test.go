@@ -161,14 +161,19 @@ func randomSequence(f *fixture, rnd *rand.Rand) {
 func (f *fixture) wantModel(c *Connector, s *Sink, tps []connect.TopicPartition, logs map[connect.TopicPartition][]connect.Record) {
 	f.Helper()
 	model := map[string]modelRow{}
+	var d marketdata.Decoder
 	for _, p := range tps {
 		for _, r := range prepared(c, p, logs[p]...) {
 			_, parsed := parseRow(r.Row)
 			parsed.topicID, parsed.partition = s.open[p].topicID, p.Partition
 			parsed.offset, parsed.millis = r.Offset, r.Timestamp
-			key, price := strings.Split(string(parsed.line), "\t")[2], strings.Split(string(parsed.line), "\t")[4]
+			var sent marketdata.Trade
+			if err := d.Trade(logs[p][r.Offset].Value, time.Now(), &sent); err != nil {
+				f.Fatal(err)
+			}
+			key := strings.Clone(sent.TradeID)
 			if old, ok := model[key]; !ok || parsed.newerThan(&old.row) {
-				model[key] = modelRow{parsed, price}
+				model[key] = modelRow{parsed, strings.Clone(sent.Price.String())}
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package timescalesink
 
 import (
+	"encoding/binary"
 	"strconv"
 	"time"
 
@@ -22,32 +23,30 @@ type rowWriter struct {
 }
 
 // begin writes the header. The value's exchange beats the topic's.
-func (w *rowWriter) begin(t time.Time, exchange string) *rowWriter {
+func (w *rowWriter) begin(flags marketdata.Flags, exchange string) *rowWriter {
 	w.start = len(w.buf)
 	w.mismatch = w.topicExchange != "" && exchange != w.topicExchange
-	w.buf = beginRow(w.buf, w.kind, t.UnixMicro())
+	w.buf = beginRow(w.buf, w.kind, flags)
 	return w
 }
 
-// endKey says that the natural key is written.
-func (w *rowWriter) endKey() { w.buf = endKey(w.buf, w.start) }
-
-func (w *rowWriter) next() {
-	if w.column > 0 {
-		w.buf = append(w.buf, '\t')
-	}
+// endKey writes the time, the last column of the natural key.
+func (w *rowWriter) endKey(t time.Time) {
 	w.column++
+	w.buf = appendInt8Elem(w.buf, t.UnixMicro()-postgresEpochMicros)
+	w.buf = endKey(w.buf, w.start)
 }
 
 func (w *rowWriter) null() *rowWriter {
-	w.next()
-	w.buf = append(w.buf, nullField...)
+	w.column++
+	w.buf = appendNullElem(w.buf)
 	return w
 }
 
 func (w *rowWriter) text(s string) *rowWriter {
-	w.next()
-	w.buf = appendField(w.buf, s)
+	w.column++
+	w.buf = binary.BigEndian.AppendUint32(w.buf, uint32(len(s)))
+	w.buf = append(w.buf, s...)
 	return w
 }
 
@@ -59,45 +58,34 @@ func (w *rowWriter) optional(s string) *rowWriter {
 	return w.text(s)
 }
 
-// originID is the id of a trade whose venue gives none: where its record lies.
-func (w *rowWriter) originID(topic string, partition int32, offset int64) {
-	w.next()
-	w.buf = append(w.buf, '@')
-	w.buf = appendField(w.buf, topic)
-	w.buf = append(w.buf, '/')
-	w.buf = strconv.AppendInt(w.buf, int64(partition), 10)
-	w.buf = append(w.buf, '/')
-	w.buf = strconv.AppendInt(w.buf, offset, 10)
-}
-
-// appendTime appends an instant with all six digits of a microsecond, so that
-// one instant has one form. It is several times as quick as a layout
-// (BenchmarkAppendTime), and every row has two of these.
-func appendTime(b []byte, t time.Time) []byte {
-	t = t.UTC()
-	year, month, day := t.Date()
-	if year < 0 || year > 9999 {
-		return t.AppendFormat(b, timeFormat)
+// json writes a jsonb, NULL for "": a version and the text, as jsonb_recv takes it.
+func (w *rowWriter) json(s string) *rowWriter {
+	if s == "" {
+		return w.null()
 	}
-	hour, minute, second := t.Clock()
-	b = append(appendTwo(appendTwo(b, year/100), year%100), '-')
-	b = append(appendTwo(b, int(month)), '-')
-	b = append(appendTwo(b, day), 'T')
-	b = append(appendTwo(b, hour), ':')
-	b = append(appendTwo(b, minute), ':')
-	b = append(appendTwo(b, second), '.')
-	micros := t.Nanosecond() / 1000
-	return append(appendTwo(appendTwo(appendTwo(b, micros/10_000), micros/100%100), micros%100), 'Z')
+	w.column++
+	w.buf = binary.BigEndian.AppendUint32(w.buf, uint32(1+len(s)))
+	w.buf = append(append(w.buf, 1), s...)
+	return w
 }
 
-const timeFormat = "2006-01-02T15:04:05.000000Z"
-
-func appendTwo(b []byte, n int) []byte { return append(b, byte('0'+n/10), byte('0'+n%10)) }
-
-func (w *rowWriter) time(t time.Time) *rowWriter {
-	w.next()
-	w.buf = appendTime(w.buf, t)
+// originID is the id of a trade whose venue gives none: where its record lies.
+func (w *rowWriter) originID(topic string, partition int32, offset int64) *rowWriter {
+	w.column++
+	w.buf = w.sized(func(b []byte) []byte {
+		b = append(append(append(b, '@'), topic...), '/')
+		b = append(strconv.AppendInt(b, int64(partition), 10), '/')
+		return strconv.AppendInt(b, offset, 10)
+	})
 	return w
+}
+
+// sized appends what write appends, after its length.
+func (w *rowWriter) sized(write func([]byte) []byte) []byte {
+	start := len(w.buf)
+	b := write(append(w.buf, 0, 0, 0, 0))
+	binary.BigEndian.PutUint32(b[start:], uint32(len(b)-start-4))
+	return b
 }
 
 // decimal writes the sender's digits as they are (promise 7).
@@ -110,8 +98,10 @@ func (w *rowWriter) decimal(d marketdata.Decimal) *rowWriter {
 			w.err = misfit(tableOf(w.kind).rowColumns()[w.column].name, d, l)
 		}
 	}
-	w.next()
-	w.buf = d.Append(w.buf)
+	w.column++
+	start := len(w.buf)
+	w.buf = appendNumeric(append(w.buf, 0, 0, 0, 0), d)
+	binary.BigEndian.PutUint32(w.buf[start:], uint32(len(w.buf)-start-4))
 	return w
 }
 
@@ -119,8 +109,8 @@ func (w *rowWriter) integer(v marketdata.Optional[int64]) *rowWriter {
 	if !v.Set {
 		return w.null()
 	}
-	w.next()
-	w.buf = strconv.AppendInt(w.buf, v.Value, 10)
+	w.column++
+	w.buf = appendInt8Elem(w.buf, v.Value)
 	return w
 }
 
@@ -128,19 +118,10 @@ func (w *rowWriter) boolean(v marketdata.Optional[bool]) *rowWriter {
 	if !v.Set {
 		return w.null()
 	}
-	w.next()
-	w.buf = strconv.AppendBool(w.buf, v.Value)
-	return w
-}
-
-// flags writes a text[]; their names need no quotes in it.
-func (w *rowWriter) flags(f marketdata.Flags) {
-	if f == 0 {
-		w.null()
-		return
+	w.column++
+	w.buf = append(w.buf, 0, 0, 0, 1, 0)
+	if v.Value {
+		w.buf[len(w.buf)-1] = 1
 	}
-	w.next()
-	w.buf = append(w.buf, '{')
-	w.buf = append(w.buf, f.String()...)
-	w.buf = append(w.buf, '}')
+	return w
 }

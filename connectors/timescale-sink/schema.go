@@ -187,11 +187,13 @@ func (s *schemaCache) readFingerprint(ctx context.Context, q querier) (fingerpri
 	for _, t := range tables {
 		names = append(names, quote(s.cfg.SchemaName, s.cfg.tableName(t.kind)))
 	}
-	err = q.QueryRow(ctx, `SELECT COALESCE(sum(hashtext(concat_ws('/', attrelid, attname, atttypid, atttypmod, attnotnull))::int8), 0)::int8
-		FROM pg_catalog.pg_attribute WHERE attnum > 0 AND NOT attisdropped
-		AND attrelid IN (SELECT to_regclass(name) FROM unnest($1::text[]) AS name)`, names).Scan(&fingerprint)
+	err = q.QueryRow(ctx, fingerprintSQL, names).Scan(&fingerprint)
 	return fingerprint, err
 }
+
+const fingerprintSQL = `SELECT COALESCE(sum(hashtext(concat_ws('/', attrelid, attname, atttypid, atttypmod, attnotnull))::int8), 0)::int8
+	FROM pg_catalog.pg_attribute WHERE attnum > 0 AND NOT attisdropped
+	AND attrelid IN (SELECT to_regclass(name) FROM unnest($1::text[]) AS name)`
 
 // ensureOwn makes the sink's own tables and adds columns that an older version
 // did not have. Nothing is made, and no privilege needed, where all is there.
@@ -335,8 +337,10 @@ type target struct {
 	name       string // quoted, with its schema
 	tape       bool
 	hypertable bool
-	limits     []numericLimit // by row column; nil where none has one
-	casts      []string       // by row column, the type that a text is cast to
+	limits     []numericLimit    // by row column; nil where none has one
+	casts      []string          // by row column, the type that a value is cast to
+	types      map[string]string // of the columns that the sink writes, with their modifiers
+	copies     bool              // COPY's binary format fits each column's type
 	copySQL    string
 	mergeSQL   string
 	insertSQL  string // of the tape
@@ -365,7 +369,13 @@ func newTarget(cfg *Config, t *table, f *foundTable) *target {
 	if slices.ContainsFunc(limits, func(l numericLimit) bool { return l.precision > 0 }) {
 		g.limits = limits
 	}
-	g.copySQL = fmt.Sprintf("COPY %s (%s) FROM STDIN", g.name, quoted("", t.columns()))
+	all := t.columns()
+	g.types = make(map[string]string, len(all))
+	for _, c := range all {
+		g.types[c.name] = f.column(c.name).sqlType
+	}
+	g.copies = !slices.ContainsFunc(all, func(c column) bool { return !sameBinary(c.sqlType, f.column(c.name).base) })
+	g.copySQL = fmt.Sprintf("COPY %s (%s) FROM STDIN (FORMAT binary)", g.name, quoted("", all))
 	g.writeStatements()
 	return g
 }

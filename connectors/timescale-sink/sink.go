@@ -20,6 +20,7 @@ type Sink struct {
 	unlimited  bool // lift TimescaleDB's decompression limit
 	wholeTapes bool // replace rows of tapes through the hypertable, not chunk by chunk
 	copyBuf    []byte
+	arena      []row // of the plan that is being put
 	closed     bool
 }
 

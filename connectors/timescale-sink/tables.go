@@ -15,6 +15,14 @@ type column struct {
 	notNull bool
 }
 
+// element is the type of the elements in which an INSERT sends the column.
+func (c column) element() string {
+	if c.sqlType == flagsColumn.sqlType {
+		return "text"
+	}
+	return c.sqlType
+}
+
 // table is what a kind of market data is stored in: its key columns, its value
 // columns, then the origin of the row, which every table has.
 type table struct {
