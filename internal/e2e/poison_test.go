@@ -125,6 +125,7 @@ func (s *stack) checkPublished(topic string) {
 	}
 	ctx, cancel := context.WithTimeout(s.t.Context(), limit)
 	defer cancel()
+	tasks := map[string]bool{} // whose lanes stored the partitions, which go round them
 	for len(missing) > 0 {
 		fetches := reader.PollFetches(ctx)
 		if ctx.Err() != nil {
@@ -148,8 +149,12 @@ func (s *stack) checkPublished(topic string) {
 			case headers[prefix+"connector.name"] != s.connector || headers[prefix+"stage"] == "" || headers[prefix+"exception.message"] == "":
 				s.t.Errorf("%s was published without what Kafka Connect says: %v", p, headers)
 			}
+			tasks[headers[prefix+"task.id"]] = true
 			delete(missing, p)
 		})
+	}
+	if len(tasks) != 2 || !tasks["0"] || !tasks["1"] {
+		s.t.Errorf("the dead letters name the tasks %v, want 0 and 1", tasks)
 	}
 }
 

@@ -197,7 +197,7 @@ func (l *lane) put(ctx context.Context, b *connect.Batch) (connect.Result, error
 		}
 	}
 	if !l.task.cfg.hasOffsets {
-		if err := l.w.publishBad(ctx, l.id, b); err != nil {
+		if err := l.w.publishBad(ctx, b); err != nil {
 			return connect.Result{}, err
 		}
 	}

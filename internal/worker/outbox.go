@@ -39,7 +39,7 @@ func (w *Worker) publishDeadLetters(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		n, err := out.PublishDeadLetters(ctx, outboxBatch, func(dead []connect.DeadLetter) error {
-			return w.publish(ctx, 0, dead)
+			return w.publish(ctx, dead)
 		})
 		if err != nil && ctx.Err() == nil {
 			w.metrics.dlqFailures.Inc()
@@ -63,7 +63,7 @@ func (w *Worker) publishDeadLetters(ctx context.Context) {
 
 // publishBad publishes the dead letters of a batch before it is put, for a sink
 // that cannot keep them itself.
-func (w *Worker) publishBad(ctx context.Context, task int, b *connect.Batch) error {
+func (w *Worker) publishBad(ctx context.Context, b *connect.Batch) error {
 	if w.settings.DLQTopic == "" || w.opts.Publisher == nil {
 		return nil
 	}
@@ -78,19 +78,19 @@ func (w *Worker) publishBad(ctx context.Context, task int, b *connect.Batch) err
 	if len(dead) == 0 {
 		return nil
 	}
-	if err := w.publish(ctx, task, dead); err != nil {
+	if err := w.publish(ctx, dead); err != nil {
 		w.metrics.dlqFailures.Inc()
 		return fmt.Errorf("publishing dead letters to %s: %w", w.settings.DLQTopic, err)
 	}
 	return nil
 }
 
-func (w *Worker) publish(ctx context.Context, task int, dead []connect.DeadLetter) error {
+func (w *Worker) publish(ctx context.Context, dead []connect.DeadLetter) error {
 	records := make([]connect.Record, len(dead))
 	for i, d := range dead {
 		records[i] = d.Record
 		if w.settings.DLQHeaders {
-			records[i].Headers = append(d.Headers[:len(d.Headers):len(d.Headers)], w.contextHeaders(task, d)...)
+			records[i].Headers = append(d.Headers[:len(d.Headers):len(d.Headers)], w.contextHeaders(d)...)
 		}
 	}
 	w.metrics.dlqRequests.Add(float64(len(records)))
@@ -98,7 +98,7 @@ func (w *Worker) publish(ctx context.Context, task int, dead []connect.DeadLette
 }
 
 // contextHeaders are Kafka Connect's (KIP-298), appended after the record's own.
-func (w *Worker) contextHeaders(task int, d connect.DeadLetter) []connect.Header {
+func (w *Worker) contextHeaders(d connect.DeadLetter) []connect.Header {
 	h := func(k, v string) connect.Header {
 		return connect.Header{Key: "__connect.errors." + k, Value: []byte(v)}
 	}
@@ -107,7 +107,7 @@ func (w *Worker) contextHeaders(task int, d connect.DeadLetter) []connect.Header
 		h("partition", strconv.Itoa(int(d.Partition))),
 		h("offset", strconv.FormatInt(d.Offset, 10)),
 		h("connector.name", w.name),
-		h("task.id", strconv.Itoa(task)),
+		h("task.id", strconv.Itoa(w.laneOf(d.TopicPartition).id)),
 	}
 	if d.Err != nil {
 		hs = append(hs,
