@@ -10,20 +10,24 @@ import (
 // with the precision that they have, absent fields left out. A record that Check
 // finds good decodes to the same record.
 func AppendJSON[T Price | OHLCV | Level1 | Trade | Analytics](dst []byte, v *T) []byte {
-	o := objectWriter{append(dst, '{')}
+	dst = append(dst, '{')
 	switch v := any(v).(type) {
 	case *Price:
-		v.encode(&o)
+		dst = v.appendFields(dst)
 	case *OHLCV:
-		v.encode(&o)
+		dst = v.appendFields(dst)
 	case *Level1:
-		v.encode(&o)
+		dst = v.appendFields(dst)
 	case *Trade:
-		v.encode(&o)
+		dst = v.appendFields(dst)
 	case *Analytics:
-		v.encode(&o)
+		dst = v.appendFields(dst)
 	}
-	return o.end()
+	// The last comma makes room for the brace.
+	if dst[len(dst)-1] == ',' {
+		dst = dst[:len(dst)-1]
+	}
+	return append(dst, '}')
 }
 
 // MarshalJSON gives what AppendJSON does.
@@ -41,125 +45,120 @@ func (v Trade) MarshalJSON() ([]byte, error) { return AppendJSON(nil, &v), nil }
 // MarshalJSON gives what AppendJSON does.
 func (v Analytics) MarshalJSON() ([]byte, error) { return AppendJSON(nil, &v), nil }
 
-func (v *Price) encode(o *objectWriter) {
-	o.text(fieldCoinID, v.CoinID)
-	o.text(fieldSymbol, v.Symbol)
-	o.text(fieldExchangeID, v.ExchangeID)
-	o.decimal(fieldUSDPrice, v.USDPrice)
-	o.decimal(fieldMarketCap, v.MarketCap)
-	o.decimal(fieldVolume24h, v.Volume24h)
-	o.time(v.Time)
-	o.presentText(fieldSource, v.Source)
-	o.presentText(fieldAttribution, v.Attribution)
+func (v *Price) appendFields(b []byte) []byte {
+	b = appendText(b, fieldCoinID, v.CoinID)
+	b = appendText(b, fieldSymbol, v.Symbol)
+	b = appendText(b, fieldExchangeID, v.ExchangeID)
+	b = appendDecimal(b, fieldUSDPrice, v.USDPrice)
+	b = appendDecimal(b, fieldMarketCap, v.MarketCap)
+	b = appendDecimal(b, fieldVolume24h, v.Volume24h)
+	b = appendTime(b, v.Time)
+	b = appendPresentText(b, fieldSource, v.Source)
+	b = appendPresentText(b, fieldAttribution, v.Attribution)
+	return b
 }
 
-func (v *OHLCV) encode(o *objectWriter) {
-	o.text(fieldExchangeID, v.ExchangeID)
-	o.text(fieldSymbol, v.Symbol)
-	o.text(fieldInterval, v.Interval)
-	o.time(v.Time)
-	o.decimal(fieldOpen, v.Open)
-	o.decimal(fieldHigh, v.High)
-	o.decimal(fieldLow, v.Low)
-	o.decimal(fieldClose, v.Close)
-	o.decimal(fieldVolume, v.Volume)
-	o.decimal(fieldQuoteVolume, v.QuoteVolume)
+func (v *OHLCV) appendFields(b []byte) []byte {
+	b = appendText(b, fieldExchangeID, v.ExchangeID)
+	b = appendText(b, fieldSymbol, v.Symbol)
+	b = appendText(b, fieldInterval, v.Interval)
+	b = appendTime(b, v.Time)
+	b = appendDecimal(b, fieldOpen, v.Open)
+	b = appendDecimal(b, fieldHigh, v.High)
+	b = appendDecimal(b, fieldLow, v.Low)
+	b = appendDecimal(b, fieldClose, v.Close)
+	b = appendDecimal(b, fieldVolume, v.Volume)
+	b = appendDecimal(b, fieldQuoteVolume, v.QuoteVolume)
 	if v.Trades.Set {
-		o.name(fieldTrades)
-		o.b = append(strconv.AppendInt(o.b, v.Trades.Value, 10), ',')
+		b = append(strconv.AppendInt(appendName(b, fieldTrades), v.Trades.Value, 10), ',')
 	}
-	o.decimal(fieldVWAP, v.VWAP)
+	b = appendDecimal(b, fieldVWAP, v.VWAP)
 	if v.Closed.Set {
-		o.name(fieldClosed)
-		o.b = append(strconv.AppendBool(o.b, v.Closed.Value), ',')
+		b = append(strconv.AppendBool(appendName(b, fieldClosed), v.Closed.Value), ',')
 	}
-	o.text(fieldSource, v.Source)
+	b = appendText(b, fieldSource, v.Source)
+	return b
 }
 
-func (v *Level1) encode(o *objectWriter) {
-	o.text(fieldExchangeID, v.ExchangeID)
-	o.text(fieldSymbol, v.Symbol)
-	o.time(v.Time)
-	o.decimal(fieldBidPrice, v.BidPrice)
-	o.decimal(fieldBidSize, v.BidSize)
-	o.decimal(fieldAskPrice, v.AskPrice)
-	o.decimal(fieldAskSize, v.AskSize)
-	o.decimal(fieldSequence, v.Sequence)
-	o.text(fieldSource, v.Source)
+func (v *Level1) appendFields(b []byte) []byte {
+	b = appendText(b, fieldExchangeID, v.ExchangeID)
+	b = appendText(b, fieldSymbol, v.Symbol)
+	b = appendTime(b, v.Time)
+	b = appendDecimal(b, fieldBidPrice, v.BidPrice)
+	b = appendDecimal(b, fieldBidSize, v.BidSize)
+	b = appendDecimal(b, fieldAskPrice, v.AskPrice)
+	b = appendDecimal(b, fieldAskSize, v.AskSize)
+	b = appendDecimal(b, fieldSequence, v.Sequence)
+	b = appendText(b, fieldSource, v.Source)
+	return b
 }
 
-func (v *Trade) encode(o *objectWriter) {
-	o.text(fieldExchangeID, v.ExchangeID)
-	o.text(fieldSymbol, v.Symbol)
-	o.text(fieldTradeID, v.TradeID)
-	o.time(v.Time)
-	o.decimal(fieldPrice, v.Price)
-	o.decimal(fieldSize, v.Size)
-	o.text(fieldSide, v.Side)
-	o.text(fieldSource, v.Source)
+func (v *Trade) appendFields(b []byte) []byte {
+	b = appendText(b, fieldExchangeID, v.ExchangeID)
+	b = appendText(b, fieldSymbol, v.Symbol)
+	b = appendText(b, fieldTradeID, v.TradeID)
+	b = appendTime(b, v.Time)
+	b = appendDecimal(b, fieldPrice, v.Price)
+	b = appendDecimal(b, fieldSize, v.Size)
+	b = appendText(b, fieldSide, v.Side)
+	b = appendText(b, fieldSource, v.Source)
+	return b
 }
 
-func (v *Analytics) encode(o *objectWriter) {
-	o.time(v.Time)
-	o.text(fieldExchangeID, v.ExchangeID)
-	o.text(fieldSymbol, v.Symbol)
-	o.decimal(fieldTotalMarketCap, v.TotalMarketCap)
-	o.decimal(fieldTotalVolume, v.TotalVolume)
-	o.decimal(fieldBTCDominance, v.BTCDominance)
-	o.decimal(fieldETHDominance, v.ETHDominance)
-	o.decimal(fieldActiveCryptocurrencies, v.ActiveCryptocurrencies)
-	o.decimal(fieldMarkets, v.Markets)
-	o.decimal(fieldMarketCapChange24h, v.MarketCapChange24h)
+func (v *Analytics) appendFields(b []byte) []byte {
+	b = appendTime(b, v.Time)
+	b = appendText(b, fieldExchangeID, v.ExchangeID)
+	b = appendText(b, fieldSymbol, v.Symbol)
+	b = appendDecimal(b, fieldTotalMarketCap, v.TotalMarketCap)
+	b = appendDecimal(b, fieldTotalVolume, v.TotalVolume)
+	b = appendDecimal(b, fieldBTCDominance, v.BTCDominance)
+	b = appendDecimal(b, fieldETHDominance, v.ETHDominance)
+	b = appendDecimal(b, fieldActiveCryptocurrencies, v.ActiveCryptocurrencies)
+	b = appendDecimal(b, fieldMarkets, v.Markets)
+	b = appendDecimal(b, fieldMarketCapChange24h, v.MarketCapChange24h)
 	if v.Metrics != "" {
-		o.name(fieldMetrics)
-		o.b = append(append(o.b, v.Metrics...), ',')
+		b = append(append(appendName(b, fieldMetrics), v.Metrics...), ',')
 	}
-	o.text(fieldSource, v.Source)
-	o.text(fieldAttribution, v.Attribution)
+	b = appendText(b, fieldSource, v.Source)
+	b = appendText(b, fieldAttribution, v.Attribution)
+	return b
 }
 
-// objectWriter appends the fields of an object, each with a comma after it.
-type objectWriter struct{ b []byte }
-
-// end closes the object, over its last comma.
-func (o *objectWriter) end() []byte {
-	if o.b[len(o.b)-1] == ',' {
-		o.b = o.b[:len(o.b)-1]
+// names are the fields' names as JSON has them, with quotes and colon.
+var names = func() (out [len(fieldNames)]string) {
+	for f, name := range fieldNames {
+		out[f] = `"` + name + `":`
 	}
-	return append(o.b, '}')
-}
+	return out
+}()
 
-func (o *objectWriter) name(f field) {
-	o.b = append(o.b, '"')
-	o.b = append(o.b, fieldNames[f]...)
-	o.b = append(o.b, '"', ':')
-}
+func appendName(b []byte, f field) []byte { return append(b, names[f]...) }
 
-func (o *objectWriter) text(f field, s string) {
-	if s != "" {
-		o.presentText(f, s)
+// The fields that follow are appended with a comma each.
+
+func appendText(b []byte, f field, s string) []byte {
+	if s == "" {
+		return b
 	}
+	return appendPresentText(b, f, s)
 }
 
-func (o *objectWriter) presentText(f field, s string) {
-	o.name(f)
-	o.b = append(appendString(o.b, s), ',')
+func appendPresentText(b []byte, f field, s string) []byte {
+	return append(appendString(appendName(b, f), s), ',')
 }
 
-func (o *objectWriter) decimal(f field, d Decimal) {
-	if d.Present() {
-		o.name(f)
-		o.b = append(o.b, '"')
-		o.b = append(d.Append(o.b), '"', ',')
+func appendDecimal(b []byte, f field, d Decimal) []byte {
+	if !d.Present() {
+		return b
 	}
+	return append(d.Append(append(appendName(b, f), '"')), '"', ',')
 }
 
-func (o *objectWriter) time(t time.Time) {
-	if !t.IsZero() {
-		o.name(fieldTime)
-		o.b = append(o.b, '"')
-		o.b = append(t.UTC().AppendFormat(o.b, time.RFC3339Nano), '"', ',')
+func appendTime(b []byte, t time.Time) []byte {
+	if t.IsZero() {
+		return b
 	}
+	return append(t.UTC().AppendFormat(append(appendName(b, fieldTime), '"'), time.RFC3339Nano), '"', ',')
 }
 
 // appendString appends s as a JSON string. What is not UTF-8 in it becomes
@@ -167,7 +166,12 @@ func (o *objectWriter) time(t time.Time) {
 func appendString(dst []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	dst = append(dst, '"')
-	for i := 0; i < len(s); {
+	plain := 0
+	for plain < len(s) && !textBreaks[s[plain]] {
+		plain++
+	}
+	dst = append(dst, s[:plain]...)
+	for i := plain; i < len(s); {
 		c := s[i]
 		switch {
 		case c == '"' || c == '\\':

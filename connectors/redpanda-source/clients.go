@@ -77,8 +77,8 @@ func (c *ClientConfig) saramaConfig(metadataMaxAge time.Duration) (*sarama.Confi
 	return s, s.Validate()
 }
 
-// kgoOptions maps the configuration to franz-go's.
-func (c *ClientConfig) kgoOptions() ([]kgo.Opt, error) {
+// KafkaOptions maps the configuration to options of franz-go.
+func (c *ClientConfig) KafkaOptions() ([]kgo.Opt, error) {
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(c.Brokers()...),
 		kgo.ClientID(c.ClientID),

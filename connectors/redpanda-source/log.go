@@ -38,7 +38,7 @@ func openLogWith(client ClientConfig, log *slog.Logger, further ...kgo.Opt) (*Lo
 	if err := client.Validate(); err != nil {
 		return nil, err
 	}
-	opts, err := client.kgoOptions()
+	opts, err := client.KafkaOptions()
 	if err != nil {
 		return nil, err
 	}

@@ -28,9 +28,10 @@ var allowed = map[string][]string{
 	"connectors/redpanda-source": {"connect", "marketdata"},
 	"connectors/timescale-sink":  {"connect", "marketdata"},
 	"deploy":                     {},
+	"examples":                   {"marketdata", "publish"},
 	"internal/archtest":          {},
-	"internal/bench":             {"connect", "marketdata", "internal/devstack"},
-	"internal/e2e":               {"connectors/timescale-sink", "connect", "marketdata", "internal/devstack"},
+	"internal/bench":             {"connect", "marketdata", "publish", "internal/devstack"},
+	"internal/e2e":               {"connectors/timescale-sink", "connect", "marketdata", "publish", "internal/devstack"},
 	"internal":                   {"connect", "marketdata"},
 	"internal/devstack":          {},
 	"internal/rest":              {"internal/worker", "connect", "config"},
@@ -38,7 +39,7 @@ var allowed = map[string][]string{
 	"marketdata":                 {"connect"},
 	"mcpbridge":                  {"connect", "marketdata"},
 	"processors":                 {"connect", "marketdata"},
-	"publish":                    {"connect", "marketdata"},
+	"publish":                    {"marketdata"},
 }
 
 // testsMayImport is what tests may import beside what their folder may.

@@ -30,8 +30,8 @@ type BrokerOptions struct {
 	Topics []BrokerTopic
 	// TLS, if set, is the listener's configuration.
 	TLS *tls.Config
-	// Users, if any, turn SASL on. They may do everything. Those of an earlier start
-	// in Dir count no more.
+	// Users, if any, turn SASL on. They may do everything unless they are
+	// restricted. Those of an earlier start in Dir count no more.
 	Users []BrokerUser
 }
 
@@ -42,7 +42,12 @@ type BrokerTopic struct {
 }
 
 // BrokerUser may log in. Mechanism is PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
-type BrokerUser struct{ Mechanism, Name, Password string }
+type BrokerUser struct {
+	Mechanism, Name, Password string
+	// Restricted says that the user may do only what an ACL allows, as those that a
+	// test makes over the admin API.
+	Restricted bool
+}
 
 // Broker is a Kafka cluster inside this process, listening on 127.0.0.1 only.
 type Broker struct {
@@ -85,6 +90,10 @@ func StartBroker(ctx context.Context, opts BrokerOptions) (*Broker, error) {
 		options = append(options, kfake.EnableSASL())
 	}
 	for _, user := range opts.Users {
+		if user.Restricted {
+			options = append(options, kfake.EnableACLs(), kfake.User(user.Mechanism, user.Name, user.Password))
+			continue
+		}
 		options = append(options, kfake.Superuser(user.Mechanism, user.Name, user.Password))
 	}
 	if opts.Dir != "" {

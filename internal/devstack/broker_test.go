@@ -129,7 +129,7 @@ func TestBrokerWithTLSAndUsers(t *testing.T) {
 	certificate, roots := selfSigned(t)
 	b := startBroker(t, BrokerOptions{
 		TLS:    &tls.Config{Certificates: []tls.Certificate{certificate}},
-		Users:  []BrokerUser{{"SCRAM-SHA-256", "alice", "secret"}},
+		Users:  []BrokerUser{{Mechanism: "SCRAM-SHA-256", Name: "alice", Password: "secret"}},
 		Topics: []BrokerTopic{{"guarded", 1}},
 	})
 	ping := func(password string) error {
@@ -152,7 +152,7 @@ func TestBrokerTakesTheUsersOfItsStart(t *testing.T) {
 	t.Parallel()
 	opts := BrokerOptions{Dir: t.TempDir()}
 	for _, password := range []string{"first", "second"} {
-		opts.Users = []BrokerUser{{"SCRAM-SHA-256", "alice", password}}
+		opts.Users = []BrokerUser{{Mechanism: "SCRAM-SHA-256", Name: "alice", Password: password}}
 		b := startBroker(t, opts)
 		client := newClient(t, b.Brokers(), kgo.RetryTimeout(time.Second), kgo.SASL(scram.Auth{User: "alice", Pass: password}.AsSha256Mechanism()))
 		if _, err := kadm.NewClient(client).ListTopics(t.Context()); err != nil {

@@ -1,0 +1,279 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/qicore/tickconnect/marketdata"
+)
+
+// Publisher writes records to their topics. It is safe for concurrent use; the
+// records that one goroutine gives it for one key keep their order.
+type Publisher struct {
+	opts   *options
+	client *kgo.Client
+	topics topicCache
+	// closing is held while records are taken, and taken alone by Close, so that
+	// no record comes in behind its back.
+	closing sync.RWMutex
+	closed  bool
+	onWay   atomic.Int64
+	decoder sync.Pool // of *decoding
+	clock   clock
+}
+
+// Result says what became of one record.
+type Result struct {
+	Kind      marketdata.Kind
+	Topic     string
+	Partition int32
+	Offset    int64 // -1 where the record was not written, or that is not known
+	// Err is nil once the brokers have the record. See the errors of this package.
+	Err error
+}
+
+// New makes a Publisher. It does not connect yet: brokers that are not there
+// are waited for when the first record comes.
+func New(opts ...Option) (*Publisher, error) {
+	o, err := newOptions(opts)
+	if err != nil {
+		return nil, err
+	}
+	client, err := kgo.NewClient(o.clientOptions()...)
+	if err != nil {
+		return nil, fmt.Errorf("publish: %w", err)
+	}
+	p := &Publisher{opts: o, client: client, decoder: sync.Pool{New: func() any { return new(decoding) }}}
+	p.topics.admin, p.topics.opts = NewAdmin(client), o
+	p.clock.now = o.now
+	return p, nil
+}
+
+// Admin looks at topics and makes them, over the Publisher's connections.
+func (p *Publisher) Admin() *Admin { return p.topics.admin }
+
+// BufferedBytes is how many bytes of keys and values wait for the brokers.
+func (p *Publisher) BufferedBytes() int64 { return p.client.BufferedProduceBytes() }
+
+// BufferedRecords is how many records wait for the brokers.
+func (p *Publisher) BufferedRecords() int64 { return p.onWay.Load() }
+
+// Flush returns once every record that was taken before has its result, or with
+// an error when ctx ends. It does not tell whether they were published: their
+// results do.
+func (p *Publisher) Flush(ctx context.Context) error {
+	if err := p.client.Flush(ctx); err != nil {
+		return fmt.Errorf("publish: %d records still wait for the brokers: %w", p.BufferedRecords(), err)
+	}
+	return nil
+}
+
+// Close takes no further records, waits as Flush does, and closes the
+// connections. Where ctx ends first, the records that still wait get an error,
+// and Close says how many they are: nothing is lost in silence. Calls after the
+// first do nothing.
+func (p *Publisher) Close(ctx context.Context) error {
+	p.closing.Lock()
+	was := p.closed
+	p.closed = true
+	p.closing.Unlock()
+	if was {
+		return nil
+	}
+	err := p.Flush(ctx)
+	p.client.Close()
+	return err
+}
+
+// record is one that is ready to be sent.
+type record struct {
+	kind  marketdata.Kind
+	topic *topic // nil where the record is bad
+	key   []byte
+	value []byte
+	// headers are nil in most records.
+	headers []Header
+}
+
+// unpublished is the result of a record that the brokers do not have.
+func (r *record) unpublished(err error) Result {
+	res := Result{Kind: r.kind, Partition: -1, Offset: -1, Err: err}
+	if r.topic != nil {
+		res.Topic = r.topic.name
+	}
+	return res
+}
+
+// send hands a record to the client. done is called exactly once unless send
+// returns an error, and then never. It may be called before send returns.
+func (p *Publisher) send(ctx context.Context, r record, done func(Result)) error {
+	p.closing.RLock()
+	defer p.closing.RUnlock()
+	if p.closed {
+		return ErrClosed
+	}
+	if err := p.topics.ensure(ctx, r.topic); err != nil {
+		return err
+	}
+	var began time.Time
+	if p.opts.hooks.Done != nil {
+		began = p.opts.now()
+	}
+	size := len(r.key) + len(r.value)
+	p.onWay.Add(1)
+	promise := func(k *kgo.Record, err error) {
+		p.onWay.Add(-1)
+		res := Result{Kind: r.kind, Topic: r.topic.name, Partition: k.Partition, Offset: k.Offset}
+		if err != nil {
+			res = r.unpublished(produceError(r.topic.name, size, err))
+			if errors.Is(res.Err, ErrNoTopic) {
+				r.topic.found.Store(false)
+				p.client.PurgeTopicsFromProducing(r.topic.name)
+			}
+		}
+		if p.opts.hooks.Done != nil {
+			p.opts.hooks.Done(res, size, p.opts.now().Sub(began))
+		}
+		done(res)
+	}
+	k := &kgo.Record{Topic: r.topic.name, Key: r.key, Value: r.value, Headers: r.headers}
+	if p.opts.full == Refuse {
+		// The client fails a whole batch when the context of its first record ends:
+		// whoever gives up would take the records of others along.
+		p.client.TryProduce(context.WithoutCancel(ctx), k, promise)
+	} else {
+		p.client.Produce(ctx, k, promise)
+	}
+	return nil
+}
+
+// refused tells the hooks of a record that was not sent.
+func (p *Publisher) refused(r *record, err error) Result {
+	res := r.unpublished(err)
+	if p.opts.hooks.Done != nil {
+		p.opts.hooks.Done(res, 0, 0)
+	}
+	return res
+}
+
+// enqueue is the asynchronous form: what is wrong with the record itself is
+// returned, what becomes of it goes to done.
+func (p *Publisher) enqueue(ctx context.Context, r record, err error, done func(Result)) error {
+	if err == nil {
+		if done == nil {
+			done = func(Result) {}
+		}
+		err = p.send(ctx, r, done)
+	}
+	if err != nil {
+		p.refused(&r, err)
+	}
+	return err
+}
+
+// batch waits for the results of records that were sent together.
+type batch struct {
+	mu      sync.Mutex
+	results []Result
+	left    int
+	all     chan struct{}
+}
+
+// publish sends n records, made by at, and waits until each has its result.
+func (p *Publisher) publish(ctx context.Context, n int, at func(i int) (record, error)) ([]Result, error) {
+	if n == 0 {
+		return nil, nil
+	}
+	b := &batch{results: make([]Result, n), left: n, all: make(chan struct{})}
+	for i := range n {
+		r, err := at(i)
+		b.results[i] = r.unpublished(ErrUnknownOutcome)
+		if err == nil {
+			err = p.send(ctx, r, func(res Result) { b.set(i, res) })
+		}
+		if err != nil {
+			b.set(i, p.refused(&r, err))
+		}
+	}
+	select {
+	case <-b.all:
+	case <-ctx.Done():
+	}
+	return b.take(ctx)
+}
+
+func (b *batch) set(i int, r Result) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.results == nil {
+		return // nobody waits any more
+	}
+	b.results[i] = r
+	if b.left--; b.left == 0 {
+		close(b.all)
+	}
+}
+
+// take gives the results as they are. Those of records that are still on their
+// way say so.
+func (b *batch) take(ctx context.Context) ([]Result, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	results := b.results
+	b.results = nil
+	var failed *BatchError
+	for i := range results {
+		r := &results[i]
+		if r.Err == nil {
+			continue
+		}
+		if r.Err == ErrUnknownOutcome { //nolint:errorlint // the mark of a record without a result
+			r.Err = fmt.Errorf("%w: %w", ErrUnknownOutcome, context.Cause(ctx))
+		}
+		if failed == nil {
+			failed = &BatchError{Records: len(results), First: r.Err, Index: i}
+		}
+		failed.Failed++
+	}
+	if failed != nil {
+		return results, failed
+	}
+	return results, nil
+}
+
+// one gives the only result of a batch.
+func one(results []Result, err error) (Result, error) {
+	var failed *BatchError
+	if errors.As(err, &failed) {
+		err = failed.First
+	}
+	return results[0], err
+}
+
+// slabBytes is how much memory for values is got at once.
+const slabBytes = 64 << 10
+
+var slabs = sync.Pool{New: func() any { return new([]byte) }}
+
+// buffer makes a value in a slab that many records share, since a record for
+// each would be an allocation. Slabs are never reused: the client keeps values
+// for as long as it needs them.
+func buffer(write func([]byte) []byte) []byte {
+	slab := slabs.Get().(*[]byte)
+	defer slabs.Put(slab)
+	if cap(*slab)-len(*slab) < 1024 {
+		*slab = make([]byte, 0, slabBytes)
+	}
+	start := len(*slab)
+	out := write((*slab)[start:start:cap(*slab)])
+	if len(out) <= cap(*slab)-start {
+		*slab = (*slab)[:start+len(out)]
+	}
+	return out[:len(out):len(out)]
+}
