@@ -227,6 +227,27 @@ func (a *Admin) Create(ctx context.Context, name string, s TopicSettings) error 
 	return a.create(ctx, name, s, a.admin.CreateTopics)
 }
 
+// Await gives a topic that was made a moment ago, once the brokers know it: one
+// of them makes it, and another may be asked.
+func (a *Admin) Await(ctx context.Context, name string) (Topic, error) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		found, err := a.Describe(ctx, name)
+		if err != nil {
+			return Topic{}, err
+		}
+		if !errors.Is(found[0].Err, kerr.UnknownTopicOrPartition) {
+			return found[0], nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return Topic{}, fmt.Errorf("waiting until the brokers know topic %s: %w", name, context.Cause(ctx))
+		}
+	}
+}
+
 // CanCreate asks the brokers whether Create would make the topic, and makes none.
 func (a *Admin) CanCreate(ctx context.Context, name string, s TopicSettings) error {
 	return a.create(ctx, name, s, a.admin.ValidateCreateTopics)

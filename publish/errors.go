@@ -55,8 +55,6 @@ func produceError(topic string, size int, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, kgo.ErrMaxBuffered):
-		return ErrBufferFull
 	case errors.Is(err, kgo.ErrClientClosed):
 		return ErrClosed
 	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge), errors.Is(err, kerr.InvalidRecord) && size > 1<<20:

@@ -152,8 +152,7 @@ func (o *options) clientOptions() []kgo.Opt {
 		kgo.ProducerBatchMaxBytes(int32(o.maxRecordBytes)),
 		kgo.ProducerLinger(o.linger),
 		kgo.RecordDeliveryTimeout(o.deliveryTimeout),
-		kgo.MaxBufferedBytes(o.bufferBytes),
-		kgo.MaxBufferedRecords(1<<31-1), // bytes alone bound the buffer
+		kgo.MaxBufferedRecords(1<<31-1), // the Publisher's own bound is in bytes
 		kgo.UnknownTopicRetries(5),
 		kgo.MetadataMinAge(250*time.Millisecond), // a topic that is gone is seen soon
 		kgo.RetryTimeout(10*time.Second),         // of what is asked about topics

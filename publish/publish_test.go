@@ -324,6 +324,58 @@ func TestFullBuffer(t *testing.T) {
 	}
 }
 
+// TestGivingUpCostsNoOther: whose wait ends takes nobody else's records along,
+// and Close does not wait for those that wait for room.
+func TestGivingUpCostsNoOther(t *testing.T) {
+	t.Parallel()
+	for _, full := range []FullBuffer{Refuse, Block} {
+		t.Run(fmt.Sprint(full), func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, testenv.Broker(t))
+			var net network
+			p := f.publisher(net.option(), WithBufferBytes(2000), WithFullBuffer(full))
+			if _, err := p.PublishTrades(f.ctx(), []marketdata.Trade{f.trade(0)}); err != nil {
+				t.Fatal(err)
+			}
+			net.freeze()
+			ctx, giveUp := context.WithCancel(f.ctx())
+			results := make(chan Result, 2)
+			first, second := f.trade(50), f.trade(50) // of one key
+			for c, v := range map[context.Context]*marketdata.Trade{ctx: &first, f.ctx(): &second} {
+				if err := p.EnqueueTrade(c, v, func(r Result) { results <- r }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			giveUp()
+			large := f.trade(51)
+			large.Source = strings.Repeat("x", 1800)
+			waiting := make(chan error, 1)
+			go func() { waiting <- p.EnqueueTrade(f.ctx(), &large, nil) }()
+			soon, cancel := context.WithTimeout(f.ctx(), 100*time.Millisecond)
+			defer cancel()
+			if full == Block {
+				if err := p.EnqueueTrade(soon, &large, nil); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("a full buffer gives %v", err)
+				}
+			}
+			closed := make(chan error, 1)
+			go func() { closed <- p.Close(f.ctx()) }()
+			net.thaw()
+			for range 2 {
+				if r := <-results; r.Err != nil {
+					t.Errorf("a record failed since somebody gave up: %v", r.Err)
+				}
+			}
+			if err := <-closed; err != nil {
+				t.Error(err)
+			}
+			if err := <-waiting; full == Refuse && !errors.Is(err, ErrBufferFull) || full == Block && err != nil && !errors.Is(err, ErrClosed) {
+				t.Errorf("who waited for room got %v", err)
+			}
+		})
+	}
+}
+
 // TestTooLarge: a record above the bound is refused with advice, those beside it
 // are published.
 func TestTooLarge(t *testing.T) {

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/qicore/tickconnect/marketdata"
 )
@@ -23,8 +23,8 @@ type Publisher struct {
 	// no record comes in behind its back.
 	closing sync.RWMutex
 	closed  bool
-	onWay   atomic.Int64
-	decoder sync.Pool // of *decoding
+	room    *semaphore.Weighted // bytes that may still be buffered
+	decoder sync.Pool           // of *decoding
 	clock   clock
 }
 
@@ -49,7 +49,7 @@ func New(opts ...Option) (*Publisher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("publish: %w", err)
 	}
-	p := &Publisher{opts: o, client: client, decoder: sync.Pool{New: func() any { return new(decoding) }}}
+	p := &Publisher{opts: o, client: client, room: semaphore.NewWeighted(int64(o.bufferBytes)), decoder: sync.Pool{New: func() any { return new(decoding) }}}
 	p.topics.admin, p.topics.opts = NewAdmin(client), o
 	p.clock.now = o.now
 	return p, nil
@@ -62,7 +62,7 @@ func (p *Publisher) Admin() *Admin { return p.topics.admin }
 func (p *Publisher) BufferedBytes() int64 { return p.client.BufferedProduceBytes() }
 
 // BufferedRecords is how many records wait for the brokers.
-func (p *Publisher) BufferedRecords() int64 { return p.onWay.Load() }
+func (p *Publisher) BufferedRecords() int64 { return p.client.BufferedProduceRecords() }
 
 // Flush returns once every record that was taken before has its result, or with
 // an error when ctx ends. It does not tell whether they were published: their
@@ -113,42 +113,68 @@ func (r *record) unpublished(err error) Result {
 // send hands a record to the client. done is called exactly once unless send
 // returns an error, and then never. It may be called before send returns.
 func (p *Publisher) send(ctx context.Context, r record, done func(Result)) error {
-	p.closing.RLock()
-	defer p.closing.RUnlock()
-	if p.closed {
-		return ErrClosed
-	}
 	if err := p.topics.ensure(ctx, r.topic); err != nil {
 		return err
 	}
-	var began time.Time
-	if p.opts.hooks.Done != nil {
-		began = p.opts.now()
-	}
 	size := len(r.key) + len(r.value)
-	p.onWay.Add(1)
-	promise := func(k *kgo.Record, err error) {
-		p.onWay.Add(-1)
-		res := Result{Kind: r.kind, Topic: r.topic.name, Partition: k.Partition, Offset: k.Offset}
-		if err != nil {
-			res = r.unpublished(produceError(r.topic.name, size, err))
-			if errors.Is(res.Err, ErrNoTopic) {
-				r.topic.found.Store(false)
-				p.client.PurgeTopicsFromProducing(r.topic.name)
-			}
-		}
-		if p.opts.hooks.Done != nil {
-			p.opts.hooks.Done(res, size, p.opts.now().Sub(began))
-		}
-		done(res)
+	if err := p.takeRoom(ctx, int64(size)); err != nil {
+		return err
+	}
+	p.closing.RLock()
+	defer p.closing.RUnlock()
+	if p.closed {
+		p.room.Release(int64(size))
+		return ErrClosed
+	}
+	w := &onWay{p: p, topic: r.topic, size: size, done: done}
+	if p.opts.hooks.Done != nil {
+		w.began = p.opts.now()
 	}
 	k := &kgo.Record{Topic: r.topic.name, Key: r.key, Value: r.value, Headers: r.headers}
-	if p.opts.full == Refuse {
-		// The client fails a whole batch when the context of its first record ends:
-		// whoever gives up would take the records of others along.
-		p.client.TryProduce(context.WithoutCancel(ctx), k, promise)
-	} else {
-		p.client.Produce(ctx, k, promise)
+	// Its own context: the client fails a whole batch when that of its first record
+	// ends, and whoever gives up would take the records of others along.
+	p.client.Produce(context.Background(), k, w.arrived)
+	return nil
+}
+
+// onWay is a record between the client's taking it and its result.
+type onWay struct {
+	p     *Publisher
+	topic *topic
+	size  int
+	began time.Time // where somebody wants to know
+	done  func(Result)
+}
+
+// arrived is the client's promise.
+func (w *onWay) arrived(k *kgo.Record, err error) {
+	w.p.room.Release(int64(w.size))
+	res := Result{Kind: w.topic.kind, Topic: w.topic.name, Partition: k.Partition, Offset: k.Offset}
+	if err != nil {
+		res.Partition, res.Offset, res.Err = -1, -1, produceError(w.topic.name, w.size, err)
+		if errors.Is(res.Err, ErrNoTopic) {
+			w.topic.found.Store(false)
+			w.p.client.PurgeTopicsFromProducing(w.topic.name)
+		}
+	}
+	if hook := w.p.opts.hooks.Done; hook != nil {
+		hook(res, w.size, w.p.opts.now().Sub(w.began))
+	}
+	w.done(res)
+}
+
+// takeRoom takes a record's bytes of the buffer, or waits for them.
+func (p *Publisher) takeRoom(ctx context.Context, size int64) error {
+	switch {
+	case size > int64(p.opts.bufferBytes):
+		return fmt.Errorf("%w: %d bytes are more than WithBufferBytes has, %d", ErrTooLarge, size, p.opts.bufferBytes)
+	case p.room.TryAcquire(size):
+		return nil
+	case p.opts.full == Refuse:
+		return ErrBufferFull
+	}
+	if err := p.room.Acquire(ctx, size); err != nil {
+		return fmt.Errorf("waiting for room in the buffer: %w", context.Cause(ctx))
 	}
 	return nil
 }

@@ -43,7 +43,8 @@ func (p *Publisher) PublishAnalytics(ctx context.Context, vs []marketdata.Analyt
 // EnqueuePrice publishes a price and does not wait for the brokers. An error says
 // that the record was not taken; of one that was taken, done, which may be nil,
 // is called with the result, in the order in which the brokers answer. done must
-// not block. v may be used again at once.
+// not block. v may be used again at once. What was taken is sent, also once ctx
+// has ended.
 //
 // It waits where the buffer is full, unless WithFullBuffer says otherwise, and at
 // the first record of a topic, which is looked at and may have to be made.

@@ -138,10 +138,18 @@ func (c *topicCache) lookNow(ctx context.Context, t *topic) error {
 	if !c.opts.createTopics {
 		return fmt.Errorf("%w: %s; make it with: connector topics create %s", ErrNoTopic, topic, topic)
 	}
-	if err := c.admin.Create(ctx, topic, want); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+	switch err := c.admin.Create(ctx, topic, want); {
+	case errors.Is(err, kerr.TopicAlreadyExists): // the broker that was asked had not heard of it yet
+		found, err := c.admin.Await(ctx, topic)
+		if err != nil {
+			return adminError(topic, err)
+		}
+		c.tell(t, want.Differences(found))
+	case err != nil:
 		return adminError(topic, err)
+	default:
+		c.opts.log.Info("made topic", "topic", topic, "settings", want.String())
 	}
-	c.opts.log.Info("made topic", "topic", topic, "settings", want.String())
 	return nil
 }
 

@@ -49,6 +49,9 @@ func TestTopicIsNotMade(t *testing.T) {
 		if err := p.Admin().Create(f.ctx(), topic, DefaultTopicSettings(marketdata.KindTrade)); err != nil {
 			t.Fatal(err)
 		}
+		if _, err := p.Admin().Await(f.ctx(), topic); err != nil {
+			t.Fatal(err)
+		}
 		if _, err := p.PublishTrades(f.ctx(), []marketdata.Trade{f.trade(0)}); err != nil {
 			t.Errorf("once the topic is there: %v", err)
 		}

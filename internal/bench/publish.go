@@ -18,6 +18,8 @@ type publishing struct {
 	*bench
 	brokers string
 	broker  *child
+	ingest  *child
+	url     string // of the ingest
 	prices  []marketdata.Price
 	values  [][]byte // the same records as JSON
 	topics  int
@@ -36,6 +38,10 @@ func (b *bench) publishing(ctx context.Context) error {
 	if _, _, err := p.raw(ctx, true); err != nil { // warms up
 		return err
 	}
+	if p.ingest, p.url, err = p.startIngest(ctx); err != nil {
+		return err
+	}
+	defer p.ingest.kill()
 	for round := range b.rounds {
 		if err := p.round(ctx, round); err != nil {
 			return fmt.Errorf("round %d: %w", round+1, err)
@@ -69,6 +75,7 @@ func (p *publishing) round(ctx context.Context, round int) error {
 		{"franz-go, records encoded", func(ctx context.Context) (float64, reading, error) { return p.raw(ctx, false) }},
 		{"library, records", func(ctx context.Context) (float64, reading, error) { return p.library(ctx, false) }},
 		{"library, JSON", func(ctx context.Context) (float64, reading, error) { return p.library(ctx, true) }},
+		{httpName, func(ctx context.Context) (float64, reading, error) { return p.http(ctx, p.ingest, p.url) }},
 	}
 	rates := map[string]float64{}
 	var last reading
@@ -80,8 +87,12 @@ func (p *publishing) round(ctx context.Context, round int) error {
 		}
 		rates[run.name], last = rate, m
 		p.report.add(figure{Part: "publish", Name: run.name, Unit: "k records/s", Goal: goalOf(run.name)}, rate/1000, m)
+		cpu := m.self
+		if run.name == httpName {
+			cpu = m.cpu["ingest"]
+		}
 		p.report.add(figure{Part: "publish", Name: run.name + ": CPU for a record", Unit: "µs"},
-			float64(m.self.Nanoseconds())/1000/float64(p.records), m)
+			float64(cpu.Nanoseconds())/1000/float64(p.records), m)
 	}
 	for _, ratio := range []struct {
 		ours, baseline string
@@ -89,12 +100,15 @@ func (p *publishing) round(ctx context.Context, round int) error {
 	}{
 		{"library, records", "franz-go, records encoded", 90},
 		{"library, JSON", "franz-go, ready-made values", 90},
+		{httpName, "library, JSON", 40},
 	} {
 		p.report.add(figure{Part: "publish", Name: ratio.ours + " / " + ratio.baseline, Unit: "%", Goal: &ratio.goal},
 			100*rates[ratio.ours]/rates[ratio.baseline], last)
 	}
 	return nil
 }
+
+const httpName = "HTTP, NDJSON of 500"
 
 func goalOf(run string) *float64 {
 	if run == "library, records" {
