@@ -44,7 +44,7 @@ type decoding struct {
 
 // PublishJSON is PublishPrices for records as their producers wrote them.
 func (p *Publisher) PublishJSON(ctx context.Context, vs []JSON) ([]Result, error) {
-	return p.publish(ctx, len(vs), func(i int) (record, error) { return p.json(&vs[i]) })
+	return p.publish(ctx, len(vs), func(i int) (*record, error) { return p.json(&vs[i]) })
 }
 
 // EnqueueJSON is EnqueuePrice for a record as its producer wrote it.
@@ -63,7 +63,7 @@ func (p *Publisher) CheckJSON(v JSON) (topic string, err error) {
 	return r.topic.name, nil
 }
 
-func (p *Publisher) json(v *JSON) (record, error) {
+func (p *Publisher) json(v *JSON) (*record, error) {
 	d := p.decoder.Get().(*decoding)
 	defer p.decoder.Put(d)
 	value := v.Value
@@ -78,11 +78,11 @@ func (p *Publisher) json(v *JSON) (record, error) {
 		err = p.clock.check(look)
 	}
 	if err != nil {
-		return record{kind: v.Kind}, err
+		return &record{kind: v.Kind}, err
 	}
 	if v.Allow != nil {
 		if err := v.Allow(exchange); err != nil {
-			return record{kind: v.Kind}, err
+			return &record{kind: v.Kind}, err
 		}
 	}
 	r, key, err := p.address(v.Kind, exchange, symbol, source)
@@ -90,7 +90,7 @@ func (p *Publisher) json(v *JSON) (record, error) {
 		return r, err
 	}
 	r.fill(key, func(b []byte) []byte { return append(b, value...) })
-	r.headers = v.Headers
+	r.Headers = v.Headers
 	return r, nil
 }
 

@@ -91,14 +91,15 @@ func (p *Publisher) Close(ctx context.Context) error {
 	return err
 }
 
-// record is one that is ready to be sent.
+// record is one from its check to its result: one allocation for all of it.
 type record struct {
+	kgo.Record
+	p     *Publisher
 	kind  marketdata.Kind
-	topic *topic // nil where the record is bad
-	key   []byte
-	value []byte
-	// headers are nil in most records.
-	headers []Header
+	topic *topic    // nil where the record is bad
+	size  int       // of key and value
+	began time.Time // where somebody wants to know
+	done  func(Result)
 }
 
 // unpublished is the result of a record that the brokers do not have.
@@ -112,55 +113,48 @@ func (r *record) unpublished(err error) Result {
 
 // send hands a record to the client. done is called exactly once unless send
 // returns an error, and then never. It may be called before send returns.
-func (p *Publisher) send(ctx context.Context, r record, done func(Result)) error {
-	if err := p.topics.ensure(ctx, r.topic); err != nil {
-		return err
+func (r *record) send(ctx context.Context, done func(Result)) error {
+	p := r.p
+	if !r.topic.found.Load() {
+		if err := p.topics.ensure(ctx, r.topic); err != nil {
+			return err
+		}
 	}
-	size := len(r.key) + len(r.value)
-	if err := p.takeRoom(ctx, int64(size)); err != nil {
+	r.done, r.size = done, len(r.Key)+len(r.Value)
+	if err := p.takeRoom(ctx, int64(r.size)); err != nil {
 		return err
 	}
 	p.closing.RLock()
 	defer p.closing.RUnlock()
 	if p.closed {
-		p.room.Release(int64(size))
+		p.room.Release(int64(r.size))
 		return ErrClosed
 	}
-	w := &onWay{p: p, topic: r.topic, size: size, done: done}
 	if p.opts.hooks.Done != nil {
-		w.began = p.opts.now()
+		r.began = p.opts.now()
 	}
-	k := &kgo.Record{Topic: r.topic.name, Key: r.key, Value: r.value, Headers: r.headers}
 	// Its own context: the client fails a whole batch when that of its first record
 	// ends, and whoever gives up would take the records of others along.
-	p.client.Produce(context.Background(), k, w.arrived)
+	p.client.Produce(context.Background(), &r.Record, r.arrived)
 	return nil
 }
 
-// onWay is a record between the client's taking it and its result.
-type onWay struct {
-	p     *Publisher
-	topic *topic
-	size  int
-	began time.Time // where somebody wants to know
-	done  func(Result)
-}
-
 // arrived is the client's promise.
-func (w *onWay) arrived(k *kgo.Record, err error) {
-	w.p.room.Release(int64(w.size))
-	res := Result{Kind: w.topic.kind, Topic: w.topic.name, Partition: k.Partition, Offset: k.Offset}
+func (r *record) arrived(k *kgo.Record, err error) {
+	p := r.p
+	p.room.Release(int64(r.size))
+	res := Result{Kind: r.kind, Topic: r.topic.name, Partition: k.Partition, Offset: k.Offset}
 	if err != nil {
-		res.Partition, res.Offset, res.Err = -1, -1, produceError(w.topic.name, w.size, err)
+		res = r.unpublished(produceError(r.topic.name, r.size, err))
 		if errors.Is(res.Err, ErrNoTopic) {
-			w.topic.found.Store(false)
-			w.p.client.PurgeTopicsFromProducing(w.topic.name)
+			r.topic.found.Store(false)
+			p.client.PurgeTopicsFromProducing(r.topic.name)
 		}
 	}
-	if hook := w.p.opts.hooks.Done; hook != nil {
-		hook(res, w.size, w.p.opts.now().Sub(w.began))
+	if p.opts.hooks.Done != nil {
+		p.opts.hooks.Done(res, r.size, p.opts.now().Sub(r.began))
 	}
-	w.done(res)
+	r.done(res)
 }
 
 // takeRoom takes a record's bytes of the buffer, or waits for them.
@@ -190,15 +184,15 @@ func (p *Publisher) refused(r *record, err error) Result {
 
 // enqueue is the asynchronous form: what is wrong with the record itself is
 // returned, what becomes of it goes to done.
-func (p *Publisher) enqueue(ctx context.Context, r record, err error, done func(Result)) error {
+func (p *Publisher) enqueue(ctx context.Context, r *record, err error, done func(Result)) error {
 	if err == nil {
 		if done == nil {
 			done = func(Result) {}
 		}
-		err = p.send(ctx, r, done)
+		err = r.send(ctx, done)
 	}
 	if err != nil {
-		p.refused(&r, err)
+		p.refused(r, err)
 	}
 	return err
 }
@@ -212,7 +206,7 @@ type batch struct {
 }
 
 // publish sends n records, made by at, and waits until each has its result.
-func (p *Publisher) publish(ctx context.Context, n int, at func(i int) (record, error)) ([]Result, error) {
+func (p *Publisher) publish(ctx context.Context, n int, at func(i int) (*record, error)) ([]Result, error) {
 	if n == 0 {
 		return nil, nil
 	}
@@ -221,10 +215,10 @@ func (p *Publisher) publish(ctx context.Context, n int, at func(i int) (record, 
 		r, err := at(i)
 		b.results[i] = r.unpublished(ErrUnknownOutcome)
 		if err == nil {
-			err = p.send(ctx, r, func(res Result) { b.set(i, res) })
+			err = r.send(ctx, func(res Result) { b.set(i, res) })
 		}
 		if err != nil {
-			b.set(i, p.refused(&r, err))
+			b.set(i, p.refused(r, err))
 		}
 	}
 	select {

@@ -17,27 +17,27 @@ func (p *Publisher) PublishPrice(ctx context.Context, v marketdata.Price) (Resul
 // PublishPrices publishes prices and waits for the brokers. Results are in the
 // order of the records; a *[BatchError] says that some have an error.
 func (p *Publisher) PublishPrices(ctx context.Context, vs []marketdata.Price) ([]Result, error) {
-	return p.publish(ctx, len(vs), func(i int) (record, error) { return p.price(&vs[i]) })
+	return p.publish(ctx, len(vs), func(i int) (*record, error) { return p.price(&vs[i]) })
 }
 
 // PublishOHLCV is PublishPrices for bars.
 func (p *Publisher) PublishOHLCV(ctx context.Context, vs []marketdata.OHLCV) ([]Result, error) {
-	return p.publish(ctx, len(vs), func(i int) (record, error) { return p.ohlcv(&vs[i]) })
+	return p.publish(ctx, len(vs), func(i int) (*record, error) { return p.ohlcv(&vs[i]) })
 }
 
 // PublishLevel1 is PublishPrices for best bids and asks.
 func (p *Publisher) PublishLevel1(ctx context.Context, vs []marketdata.Level1) ([]Result, error) {
-	return p.publish(ctx, len(vs), func(i int) (record, error) { return p.level1(&vs[i]) })
+	return p.publish(ctx, len(vs), func(i int) (*record, error) { return p.level1(&vs[i]) })
 }
 
 // PublishTrades is PublishPrices for trades.
 func (p *Publisher) PublishTrades(ctx context.Context, vs []marketdata.Trade) ([]Result, error) {
-	return p.publish(ctx, len(vs), func(i int) (record, error) { return p.trade(&vs[i]) })
+	return p.publish(ctx, len(vs), func(i int) (*record, error) { return p.trade(&vs[i]) })
 }
 
 // PublishAnalytics is PublishPrices for analytics.
 func (p *Publisher) PublishAnalytics(ctx context.Context, vs []marketdata.Analytics) ([]Result, error) {
-	return p.publish(ctx, len(vs), func(i int) (record, error) { return p.analytics(&vs[i]) })
+	return p.publish(ctx, len(vs), func(i int) (*record, error) { return p.analytics(&vs[i]) })
 }
 
 // EnqueuePrice publishes a price and does not wait for the brokers. An error says
@@ -77,32 +77,32 @@ func (p *Publisher) EnqueueAnalytics(ctx context.Context, v *marketdata.Analytic
 	return p.enqueue(ctx, r, err, done)
 }
 
-func (p *Publisher) price(v *marketdata.Price) (record, error) {
+func (p *Publisher) price(v *marketdata.Price) (*record, error) {
 	return finish(p, marketdata.KindPrice, v.ExchangeID, v.Symbol, v.Source, v.Check, v)
 }
 
-func (p *Publisher) ohlcv(v *marketdata.OHLCV) (record, error) {
+func (p *Publisher) ohlcv(v *marketdata.OHLCV) (*record, error) {
 	return finish(p, marketdata.KindOHLCV, v.ExchangeID, v.Symbol, v.Source, v.Check, v)
 }
 
-func (p *Publisher) level1(v *marketdata.Level1) (record, error) {
+func (p *Publisher) level1(v *marketdata.Level1) (*record, error) {
 	return finish(p, marketdata.KindLevel1, v.ExchangeID, v.Symbol, v.Source, v.Check, v)
 }
 
-func (p *Publisher) trade(v *marketdata.Trade) (record, error) {
+func (p *Publisher) trade(v *marketdata.Trade) (*record, error) {
 	return finish(p, marketdata.KindTrade, v.ExchangeID, v.Symbol, v.Source, v.Check, v)
 }
 
-func (p *Publisher) analytics(v *marketdata.Analytics) (record, error) {
+func (p *Publisher) analytics(v *marketdata.Analytics) (*record, error) {
 	return finish(p, marketdata.KindAnalytics, v.ExchangeID, v.Symbol, v.Source, v.Check, v)
 }
 
 // finish checks a value and makes its record.
 func finish[T marketdata.Price | marketdata.OHLCV | marketdata.Level1 | marketdata.Trade | marketdata.Analytics](
 	p *Publisher, kind marketdata.Kind, exchange, symbol, source string, check func(time.Time) error, v *T,
-) (record, error) {
+) (*record, error) {
 	if err := p.clock.check(check); err != nil {
-		return record{kind: kind}, err
+		return &record{kind: kind}, err
 	}
 	r, key, err := p.address(kind, exchange, symbol, source)
 	if err == nil {
@@ -114,7 +114,7 @@ func finish[T marketdata.Price | marketdata.OHLCV | marketdata.Level1 | marketda
 // fill makes key and value in one piece of memory.
 func (r *record) fill(key string, value func([]byte) []byte) {
 	both := buffer(func(b []byte) []byte { return value(append(b, key...)) })
-	r.key, r.value = both[:len(key):len(key)], both[len(key):]
+	r.Key, r.Value = both[:len(key):len(key)], both[len(key):]
 }
 
 // clock is behind: reading the time for each record is a tenth of the work.
@@ -135,12 +135,13 @@ func (c *clock) check(check func(now time.Time) error) error {
 }
 
 // address finds the topic and the key.
-func (p *Publisher) address(kind marketdata.Kind, exchange, symbol, source string) (record, string, error) {
-	r := record{kind: kind}
+func (p *Publisher) address(kind marketdata.Kind, exchange, symbol, source string) (*record, string, error) {
+	r := &record{p: p, kind: kind}
 	var err error
 	if r.topic, err = p.topics.of(p.opts.layout, kind, exchange); err != nil {
 		return r, "", err
 	}
+	r.Topic = r.topic.name
 	if p.opts.layout == marketdata.TopicPerExchange && symbol != "" {
 		return r, symbol, nil
 	}
