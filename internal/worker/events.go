@@ -123,7 +123,7 @@ func (t *task) opened(o *opening, pos []connect.Position, err error, now time.Ti
 	o.checking = false
 	if !slices.Contains(t.openings, o) && !slices.Contains(t.refused, o) {
 		for _, c := range o.claims { // its session ended while the log was asked
-			if t.parts[c.TopicPartition] == nil {
+			if t.parts[c.TopicPartition] == nil && !t.claimed(c.TopicPartition) {
 				t.orphans = append(t.orphans, c.TopicPartition)
 			}
 		}
@@ -173,6 +173,17 @@ func (t *task) opened(o *opening, pos []connect.Position, err error, now time.Ti
 		t.checkAt = now.Add(t.cfg.checkEvery)
 	}
 	t.close(o, starts, nil)
+}
+
+// claimed says whether a later session asks for the partition: the sink may have
+// opened it for that one by now, and must keep it.
+func (t *task) claimed(tp connect.TopicPartition) bool {
+	for _, o := range slices.Concat(t.openings, t.refused) {
+		if slices.ContainsFunc(o.claims, func(c connect.Claim) bool { return c.TopicPartition == tp }) {
+			return true
+		}
+	}
+	return false
 }
 
 // refuse keeps a claim from being read, and asks again now and then: once the

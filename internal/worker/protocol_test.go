@@ -437,3 +437,32 @@ func TestFullShareHoldsThePartitionBack(t *testing.T) {
 		t.Error("the partition was not resumed")
 	}
 }
+
+// TestLateAnswerGivesBackNothingOfTheNextSession: a session ends while the log is
+// asked whether it agrees, and the next one has opened the partitions in the sink
+// when the answer comes.
+func TestLateAnswerGivesBackNothingOfTheNextSession(t *testing.T) {
+	t.Parallel()
+	s, first := newScript(t, 1, 10)
+	s.task.revoke(first)
+	s.does(callRelease)
+	claims := []connect.Claim{{TopicPartition: connect.TopicPartition{Topic: "t"}, LogEnd: 10}}
+	second, third := newTestSession("t"), newTestSession("t")
+	o := s.task.assign(second, claims)
+	late := s.begin(callOpen)
+	o.checking = true
+	s.task.revoke(second)
+	o = s.task.assign(third, claims)
+	opened := s.begin(callOpen)
+	o.checking = true
+	late()
+	if c, _ := s.task.next(s.now); c.kind == callRelease {
+		t.Error("what the third session has opened is given back")
+	}
+	opened()
+	s.deliver(third, 0, 0, 1, 2)
+	s.does(callPut)
+	if next := s.task.parts[claims[0].TopicPartition].next; next != 3 {
+		t.Errorf("the partition stands at %d, want 3", next)
+	}
+}

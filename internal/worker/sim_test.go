@@ -65,6 +65,10 @@ type simLane struct {
 	state  int // 0 idle, 1 called, 2 done in the store
 	after  func()
 	proofs []simProof
+	// held are the partitions that the lane's sink has open: as a real one, it
+	// stores nothing of the others.
+	held map[connect.TopicPartition]bool
+	late []func() // what the log answers to openings, while the lane goes on
 }
 
 type simProof struct {
@@ -153,7 +157,7 @@ func newSimWorld(seed uint64, teeth simTeeth) *simWorld {
 func (w *simWorld) newReplica(id int) *simReplica {
 	r := &simReplica{w: w, id: id, sessions: map[string]*simSession{}}
 	for range 1 + w.rand.IntN(2) {
-		l := &simLane{r: r}
+		l := &simLane{r: r, held: map[connect.TopicPartition]bool{}}
 		l.task = newTask(limits{
 			rows: 1 + w.rand.IntN(12), bytes: 1 << 20, interval: time.Duration(w.rand.IntN(3)) * time.Millisecond,
 			backoffMin: time.Millisecond, backoffMax: 50 * time.Millisecond, failedRetry: 60 * time.Millisecond,
@@ -390,7 +394,16 @@ func (l *simLane) inStore() func() {
 				}
 			}
 		}
-		return func() { t.opened(c.opening, pos, err, w.now) }
+		if err != nil {
+			return func() { t.opened(c.opening, nil, err, w.now) }
+		}
+		for i := range claims {
+			l.held[claims[i].TopicPartition] = true
+		}
+		return func() {
+			c.opening.checking = true
+			l.late = append(l.late, func() { t.opened(c.opening, pos, nil, w.now) })
+		}
 	case callPositions:
 		pos, err := w.store.positions(c.tps)
 		if err == nil {
@@ -416,17 +429,44 @@ func (l *simLane) inStore() func() {
 		if lostBefore {
 			return func() { t.put(c.batch, connect.Result{}, errSimLost, w.now) }
 		}
+		if err := l.fence(c.batch); err != nil {
+			return func() { t.put(c.batch, connect.Result{}, err, w.now) }
+		}
 		res, err := w.store.put(l.gen, c.batch)
 		if lostAfter && err == nil {
 			res, err = connect.Result{}, errSimLost
 		}
 		return func() { t.put(c.batch, res, err, w.now) }
 	default:
+		for _, tp := range c.tps {
+			delete(l.held, tp)
+		}
 		return func() { t.releasedParts(c.tps) }
 	}
 }
 
+// fence refuses a batch with partitions that the sink does not have open.
+func (l *simLane) fence(b *connect.Batch) error {
+	var fenced connect.FencedError
+	for i := range b.Parts {
+		if !l.held[b.Parts[i].TopicPartition] {
+			fenced.Moved = append(fenced.Moved, b.Parts[i].TopicPartition)
+		}
+	}
+	if fenced.Moved == nil {
+		return nil
+	}
+	return &fenced
+}
+
+// prover gives an answer of the log: to an opening, or of a gap.
 func (l *simLane) prover() {
+	if len(l.late) > 0 {
+		answer := l.late[0]
+		l.late = l.late[1:]
+		answer()
+		return
+	}
 	if len(l.proofs) == 0 {
 		return
 	}
