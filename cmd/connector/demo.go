@@ -147,7 +147,7 @@ func (d *demo) run(ctx context.Context) error {
 	}
 	defer d.store.close()
 
-	made, err := createTopics(ctx, d.admin, d.topics)
+	made, err := createTopics(ctx, client, d.topics)
 	if err != nil {
 		return err
 	}

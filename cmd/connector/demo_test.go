@@ -226,7 +226,7 @@ func newRun(t *testing.T, brokers, topics []string) (*publisher, *kadm.Client) {
 	}
 	t.Cleanup(client.Close)
 	admin := kadm.NewClient(client)
-	if _, err := createTopics(t.Context(), admin, topics); err != nil {
+	if _, err := createTopics(t.Context(), client, topics); err != nil {
 		t.Fatal(err)
 	}
 	ends, err := endOffsets(t.Context(), admin, topics)
@@ -425,7 +425,7 @@ func checkLog(t *testing.T, client *kgo.Client, ends logEnds) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		tp := connect.TopicPartition{Topic: r.Topic, Partition: marketdata.Partition(r.Key, demoPartitions)}
+		tp := connect.TopicPartition{Topic: r.Topic, Partition: marketdata.Partition(r.Key, int32(len(ends[r.Topic])))}
 		want[tp] = append(want[tp], r)
 	}
 	from := make(map[string]map[int32]kgo.Offset)

@@ -8,39 +8,35 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/qicore/tickconnect/connect"
+	"github.com/qicore/tickconnect/marketdata"
+	"github.com/qicore/tickconnect/publish"
 )
 
-// demoPartitions is how many partitions a topic of the recording gets.
-const demoPartitions = 12
-
-// demoTopicConfigs are the settings of topics of market data.
-var demoTopicConfigs = map[string]*string{
-	"retention.ms":     kadm.StringPtr("604800000"),
-	"compression.type": kadm.StringPtr("lz4"),
-	"cleanup.policy":   kadm.StringPtr("delete"),
-}
-
-// createTopics makes the topics that are missing, with as many replicas as the
-// brokers allow up to three, and returns how many it made.
-func createTopics(ctx context.Context, admin *kadm.Client, topics []string) (int, error) {
-	brokers, err := admin.ListBrokers(ctx)
+// createTopics makes the topics that are missing, with the settings of their
+// kinds, and returns how many it made.
+func createTopics(ctx context.Context, client *kgo.Client, topics []string) (int, error) {
+	admin := publish.NewAdmin(client)
+	found, err := admin.Describe(ctx, topics...)
 	if err != nil {
-		return 0, fmt.Errorf("asking the brokers (--brokers) who they are: %w", err)
-	}
-	replicas := int16(min(3, len(brokers)))
-	responses, err := admin.CreateTopics(ctx, demoPartitions, replicas, demoTopicConfigs, topics...)
-	if err != nil {
-		return 0, fmt.Errorf("creating topics: %w", err)
+		return 0, fmt.Errorf("asking the brokers (--brokers) for the topics: %w", err)
 	}
 	made := 0
-	for _, r := range responses.Sorted() {
-		switch {
-		case r.Err == nil:
+	for _, t := range found {
+		if t.Err == nil {
+			continue
+		}
+		kind, _, _ := marketdata.KindOfTopic(t.Name)
+		switch err := admin.Create(ctx, t.Name, publish.DefaultTopicSettings(kind)); {
+		case err == nil:
 			made++
-		case !errors.Is(r.Err, kerr.TopicAlreadyExists):
-			return made, fmt.Errorf("creating topic %s: %w", r.Topic, r.Err)
+		case !errors.Is(err, kerr.TopicAlreadyExists):
+			return made, err
+		}
+		if _, err := admin.Await(ctx, t.Name); err != nil {
+			return made, err
 		}
 	}
 	return made, nil

@@ -12,6 +12,7 @@ import (
 	"github.com/qicore/tickconnect/connect"
 	redpandasource "github.com/qicore/tickconnect/connectors/redpanda-source"
 	"github.com/qicore/tickconnect/internal/worker"
+	"github.com/qicore/tickconnect/publish/ingest"
 )
 
 // loaded is a configuration file, decoded and checked. Where something is wrong
@@ -20,6 +21,8 @@ type loaded struct {
 	path       string
 	process    processConfig
 	client     redpandasource.ClientConfig
+	ingest     ingestConfig
+	tokens     *ingest.Tokens
 	decoded    config.Decoded
 	connectors []*connectorConfig
 	// err is what is wrong with the keys of the process.
@@ -48,16 +51,19 @@ func load(path string) (*loaded, error) {
 	}
 	l := &loaded{
 		path: path, process: defaultProcessConfig(), client: redpandasource.DefaultClientConfig(),
-		redactor: config.NewRedactor(),
+		ingest: defaultIngestConfig(), redactor: config.NewRedactor(),
 	}
-	l.decoded, l.err = config.DecodeWorker(file.Worker, &l.process, &l.client)
+	l.decoded, l.err = config.DecodeWorker(file.Worker, &l.process, &l.client, &l.ingest)
 	l.redactor.Add(l.decoded.Secrets...)
 	if l.client.GroupInstanceID == "" {
 		// Without a host name the groups have dynamic members.
 		l.client.GroupInstanceID, _ = os.Hostname()
 	}
 	if l.err == nil {
-		l.err = errors.Join(l.process.Validate(), l.client.Validate())
+		l.err = errors.Join(l.process.Validate(), l.client.Validate(), l.ingest.Validate())
+	}
+	if l.err == nil {
+		l.tokens, l.err = l.ingest.readTokens()
 	}
 	for _, c := range file.Connectors {
 		l.connectors = append(l.connectors, l.connector(c))

@@ -60,6 +60,8 @@ func newRootCommand() *cobra.Command {
 		newAuditCommand(),
 		newDeadLettersCommand(),
 		newOffsetsCommand(),
+		newPublishCommand(),
+		newTopicsCommand(),
 		newVersionCommand(),
 		newDocsCommand(),
 	)

@@ -19,11 +19,14 @@ func limitMemory(l *loaded) {
 }
 
 // memoryLimit is the base, each budget twice, since what is freed is collected
-// later, and a batch on its way for each task.
+// later, a batch on its way for each task, and what comes over HTTP.
 func memoryLimit(l *loaded) int64 {
 	n := int64(baseMemoryBytes)
 	for _, c := range l.connectors {
 		n += 2*(c.settings.QueueBytes+c.source.FetchBudgetBytes) + int64(c.settings.TasksMax)*c.settings.BatchBytes
+	}
+	if l.ingest.on() {
+		n += l.ingest.BufferBytes + int64(l.ingest.RequestsMax)*l.ingest.BodyBytes
 	}
 	return n
 }

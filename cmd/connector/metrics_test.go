@@ -13,6 +13,7 @@ import (
 	"github.com/qicore/tickconnect/connect"
 	timescalesink "github.com/qicore/tickconnect/connectors/timescale-sink"
 	"github.com/qicore/tickconnect/internal/worker"
+	"github.com/qicore/tickconnect/publish/ingest"
 )
 
 // recordingRegisterer remembers what is registered with it.
@@ -79,6 +80,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	registry := newRegistry()
 	recording := &recordingRegisterer{Registerer: registry}
 	worker.NewMetrics(recording)
+	ingest.NewMetrics(recording)
 	cfg := timescalesink.Default()
 	cfg.ConnectionURL = "postgres://u@127.0.0.1:1/db"
 	target, err := timescalesink.New("market", cfg, connect.Env{})

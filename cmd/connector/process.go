@@ -23,6 +23,7 @@ type process struct {
 	loaded     *loaded
 	log        *slog.Logger
 	server     *rest.Server
+	ingest     *ingestServer // nil where it is off
 	kafka      *redpandasource.Log
 	connectors []*runner
 	stopping   atomic.Bool
@@ -69,6 +70,9 @@ func newProcess(ctx context.Context, l *loaded, log *slog.Logger) (_ *process, e
 		Metrics:          registry,
 		Log:              log,
 	})
+	if err == nil && l.ingest.on() {
+		p.ingest, err = newIngestServer(ctx, l, registry, log)
+	}
 	return p, err
 }
 
@@ -112,6 +116,11 @@ func (p *process) run(ctx context.Context) error {
 	p.log.Info("serving", "listeners", strings.Join(p.server.URLs(), ","), "version", thisBuild().Version)
 
 	var running sync.WaitGroup
+	var ingestErr error
+	if p.ingest != nil {
+		p.log.Info("serving ingest", "listeners", strings.Join(p.ingest.urls, ","))
+		running.Go(func() { ingestErr = p.runIngest(ctx) })
+	}
 	for _, r := range p.connectors {
 		running.Go(func() { p.runConnector(ctx, r) })
 	}
@@ -129,6 +138,7 @@ func (p *process) run(ctx context.Context) error {
 	var late error
 	select {
 	case <-drained:
+		late = ingestErr
 	case <-timer.C:
 		late = fmt.Errorf("stopped after shutdown.timeout.ms (%s) with records not yet stored; they are read again at the next start",
 			p.loaded.process.ShutdownTimeout)
@@ -165,6 +175,9 @@ func (p *process) close() {
 	if p.server != nil {
 		p.server.Close()
 	}
+	if p.ingest != nil {
+		p.ingest.close()
+	}
 }
 
 // clusterID asks the brokers who they are.
@@ -187,6 +200,9 @@ func (p *process) health() rest.Health {
 		if problem := r.problem(); problem != "" {
 			problems = append(problems, r.name+": "+problem)
 		}
+	}
+	if p.ingest != nil && p.ingest.ended.Load() {
+		problems = append(problems, "publish.listeners: the HTTP ingest has ended")
 	}
 	if len(problems) > 0 {
 		return rest.Health{Status: "unhealthy", Message: p.loaded.redactor.Redact(strings.Join(problems, "; "))}

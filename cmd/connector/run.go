@@ -35,8 +35,8 @@ func run(ctx context.Context, path string, logTo io.Writer) error {
 	if err := l.check(); err != nil {
 		return err
 	}
-	if len(l.connectors) == 0 {
-		return fmt.Errorf("%s has no connector; add one under connectors", path)
+	if len(l.connectors) == 0 && !l.ingest.on() {
+		return fmt.Errorf("%s has no connector; add one under connectors, or set publish.listeners to take records over HTTP", path)
 	}
 	log := l.process.logger(logTo, l.redactor)
 	if len(l.decoded.NoEffect) > 0 {

@@ -87,16 +87,17 @@ connectors:
 
 // connectorProcess is the connector in a process of its own.
 type connectorProcess struct {
-	cmd *exec.Cmd
-	url string
-	log chan string
+	cmd    *exec.Cmd
+	url    string
+	ingest chan string // where it takes records, once it does
+	log    chan string
 }
 
 // startConnector waits until the process serves. Its log is read to the end, and
 // shown where the test fails.
 func startConnector(t *testing.T, config string) *connectorProcess {
 	t.Helper()
-	p := &connectorProcess{cmd: exec.Command(os.Args[0], "run", "-c", config), log: make(chan string, 1)}
+	p := &connectorProcess{cmd: exec.Command(os.Args[0], "run", "-c", config), ingest: make(chan string, 1), log: make(chan string, 1)}
 	p.cmd.Env = append(os.Environ(), runAsConnector+"=1")
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
@@ -123,6 +124,9 @@ func startConnector(t *testing.T, config string) *connectorProcess {
 			if _, rest, ok := strings.Cut(scanner.Text(), "msg=serving listeners="); ok {
 				address, _, _ := strings.Cut(rest, " ")
 				serving <- address
+			}
+			if _, address, ok := strings.Cut(scanner.Text(), `msg="serving ingest" listeners=`); ok {
+				p.ingest <- address
 			}
 		}
 		close(serving)

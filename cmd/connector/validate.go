@@ -91,7 +91,7 @@ func newValidateCommand() *cobra.Command {
 // validate checks a configuration that was loaded.
 func validate(ctx context.Context, l *loaded, offline bool, timeout time.Duration) *report {
 	r := &report{File: l.path, Findings: l.findings()}
-	if len(l.connectors) == 0 {
+	if len(l.connectors) == 0 && !l.ingest.on() {
 		r.Findings = append(r.Findings, finding{levelError, "connectors", "the file has no connector", "add one under connectors"})
 	}
 	for _, c := range l.connectors {

@@ -129,6 +129,19 @@ func (s *stack) exchange(name string) string { return s.id + "-" + name }
 // of the connector; extra is added to the list of connectors as it is.
 func (s *stack) config(id string, more map[string]string, extra string) string {
 	s.t.Helper()
+	process := map[string]string{
+		"bootstrap.servers":  strings.Join(s.brokers, ","),
+		"listeners":          "http://127.0.0.1:0",
+		"group.instance.id":  id,
+		"session.timeout.ms": "6000", // Kafka's least
+	}
+	maps.Copy(process, s.process)
+	return writeFile(s.t, "connector.yaml", yamlKeys(s.t, "", process)+"connectors:\n"+s.section(more)+extra)
+}
+
+// section is the stack's connector in the list of a configuration file.
+func (s *stack) section(more map[string]string) string {
+	s.t.Helper()
 	keys := map[string]string{
 		"connector.class":      "timescale-sink",
 		"topics.regex":         "crypto-[a-z0-9]+-" + s.id + "-.+",
@@ -142,28 +155,20 @@ func (s *stack) config(id string, more map[string]string, extra string) string {
 	}
 	maps.Copy(keys, s.settings)
 	maps.Copy(keys, more)
-	process := map[string]string{
-		"bootstrap.servers":  strings.Join(s.brokers, ","),
-		"listeners":          "http://127.0.0.1:0",
-		"group.instance.id":  id,
-		"session.timeout.ms": "6000", // Kafka's least
-	}
-	maps.Copy(process, s.process)
+	return fmt.Sprintf("  %s:\n", s.connector) + yamlKeys(s.t, "    ", keys)
+}
+
+func yamlKeys(t testing.TB, indent string, keys map[string]string) string {
+	t.Helper()
 	var text strings.Builder
-	write := func(indent string, keys map[string]string) {
-		for _, key := range slices.Sorted(maps.Keys(keys)) {
-			value, err := json.Marshal(keys[key])
-			if err != nil {
-				s.t.Fatal(err)
-			}
-			fmt.Fprintf(&text, "%s%s: %s\n", indent, key, value)
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		value, err := json.Marshal(keys[key])
+		if err != nil {
+			t.Fatal(err)
 		}
+		fmt.Fprintf(&text, "%s%s: %s\n", indent, key, value)
 	}
-	write("", process)
-	fmt.Fprintf(&text, "connectors:\n  %s:\n", s.connector)
-	write("    ", keys)
-	text.WriteString(extra)
-	return writeFile(s.t, "connector.yaml", text.String())
+	return text.String()
 }
 
 // start starts a replica with a name of its own.

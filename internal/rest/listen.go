@@ -29,9 +29,9 @@ func hostPort(listener string) (string, error) {
 	return u.Host, nil
 }
 
-// listen binds a listener and gives it with its URL, which names the port that
+// Bind binds a listener and gives it with its URL, which names the port that
 // was picked where port 0 was asked for.
-func listen(ctx context.Context, listener string) (net.Listener, string, error) {
+func Bind(ctx context.Context, listener string) (net.Listener, string, error) {
 	address, err := hostPort(listener)
 	if err != nil {
 		return nil, "", err

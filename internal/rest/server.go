@@ -56,7 +56,7 @@ func Listen(ctx context.Context, opts Options) (*Server, error) {
 
 func (s *Server) bind(ctx context.Context, key string, listeners []string, h http.Handler) error {
 	for _, listener := range listeners {
-		l, url, err := listen(ctx, listener)
+		l, url, err := Bind(ctx, listener)
 		if err != nil {
 			s.Close()
 			return fmt.Errorf("%s: %w", key, err)
