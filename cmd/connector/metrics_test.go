@@ -63,9 +63,13 @@ func metricLines(t *testing.T, c prometheus.Collector, kinds map[string]string) 
 // kindOf says what kind of metric a collector gives that has no value yet.
 func kindOf(c prometheus.Collector) string {
 	switch c.(type) {
-	case *prometheus.CounterVec:
+	case interface {
+		WithLabelValues(...string) prometheus.Counter
+	}:
 		return "counter"
-	case *prometheus.GaugeVec:
+	case interface {
+		WithLabelValues(...string) prometheus.Gauge
+	}:
 		return "gauge"
 	case *prometheus.HistogramVec:
 		return "histogram"

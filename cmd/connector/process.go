@@ -220,18 +220,7 @@ func (r *runner) problem() string {
 		return firstLine(err.Error())
 	}
 	status := r.worker.Status()
-	if status.State == worker.StateFailed {
-		return "FAILED: " + firstLine(status.Trace)
-	}
-	for _, t := range status.Tasks {
-		if t.State == worker.StateFailed {
-			return fmt.Sprintf("task %d FAILED: %s", t.ID, firstLine(t.Trace))
-		}
-	}
-	if status.Breaker == "open" {
-		return "the target is away"
-	}
-	return ""
+	return status.Problem()
 }
 
 func firstLine(s string) string {

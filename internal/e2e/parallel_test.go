@@ -166,15 +166,26 @@ const (
 // how much the one beside the dead one has stored when the one alone has all, and
 // how long a record waits on the average. The middle one of the rounds counts,
 // since any of them may meet a pause of one process.
+//
+// That the live one stores everything is true on any machine. How fast it does
+// beside the other says something only where the machine is not busy with other
+// things: the ratios count in the acceptance tests alone.
 func checkPaces(t *testing.T, p *stream, alone, live *stack) {
 	t.Helper()
+	rounds, judged := 1, acceptance()
+	if judged {
+		rounds = paceRounds
+	}
 	var stored, waits []float64
-	for range paceRounds {
+	for range rounds {
 		r := measure(t, p, alone, live)
 		stored = append(stored, float64(r.stored)/float64(r.produced))
 		waits = append(waits, r.waits[1].Seconds()/r.waits[0].Seconds())
 		t.Logf("when the one alone had stored %d records the other had %d; a record waited %v and %v",
 			r.produced, r.stored, r.waits[0].Round(time.Millisecond), r.waits[1].Round(time.Millisecond))
+	}
+	if !judged {
+		return
 	}
 	slices.Sort(stored)
 	slices.Sort(waits)

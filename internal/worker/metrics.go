@@ -75,24 +75,37 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m.dlqReq = counter("kafka_connect_task_error_deadletterqueue_produce_requests", "Dead letters sent to the topic.", "connector")
 	m.dlqFail = counter("kafka_connect_task_error_deadletterqueue_produce_failures", "Attempts to send dead letters to the topic that failed.", "connector")
 	if reg != nil {
+		for i, c := range all {
+			switch c {
+			case m.eventLag, m.queue, m.breaker, m.taskStatus, m.partitions:
+				all[i] = mirror{c.(*prometheus.GaugeVec), m}
+			}
+		}
 		reg.MustRegister(all...)
-		reg.MustRegister(refresher{m})
 	}
 	return m
 }
 
-// refresher brings the gauges that mirror a status up to date at each scrape.
-type refresher struct{ m *Metrics }
+// mirror is a gauge that shows a status. It brings that up to date before it is
+// collected: a registry collects in any order, and several at the same time.
+type mirror struct {
+	*prometheus.GaugeVec
+	m *Metrics
+}
 
-func (refresher) Describe(chan<- *prometheus.Desc) {}
+// Collect implements prometheus.Collector.
+func (g mirror) Collect(out chan<- prometheus.Metric) {
+	g.m.refresh()
+	g.GaugeVec.Collect(out)
+}
 
-func (r refresher) Collect(chan<- prometheus.Metric) {
-	r.m.mu.Lock()
-	workers := slices.Clone(r.m.workers)
-	r.m.mu.Unlock()
+func (m *Metrics) refresh() {
+	m.mu.Lock()
+	workers := slices.Clone(m.workers)
+	m.mu.Unlock()
 	for _, w := range workers {
 		s := w.Status()
-		r.m.breaker.WithLabelValues(w.name).Set(float64(w.breaker.State()))
+		m.breaker.WithLabelValues(w.name).Set(float64(w.breaker.State()))
 		for _, t := range s.Tasks {
 			label := taskLabel(t.ID)
 			for _, st := range []string{StateRunning, StateFailed, StateUnassigned} {
@@ -100,7 +113,7 @@ func (r refresher) Collect(chan<- prometheus.Metric) {
 				if st == t.State {
 					v = 1
 				}
-				r.m.taskStatus.WithLabelValues(w.name, label, statusLabel(st)).Set(v)
+				m.taskStatus.WithLabelValues(w.name, label, statusLabel(st)).Set(v)
 			}
 			var bytes int64
 			for _, p := range t.Partitions {
@@ -110,9 +123,9 @@ func (r refresher) Collect(chan<- prometheus.Metric) {
 			if t.Oldest > 0 {
 				age = max(0, time.Since(time.UnixMilli(t.Oldest)).Seconds())
 			}
-			r.m.eventLag.WithLabelValues(w.name, label).Set(age)
-			r.m.queue.WithLabelValues(w.name, label).Set(float64(bytes))
-			r.m.partitions.WithLabelValues(w.name, label).Set(float64(len(t.Partitions)))
+			m.eventLag.WithLabelValues(w.name, label).Set(age)
+			m.queue.WithLabelValues(w.name, label).Set(float64(bytes))
+			m.partitions.WithLabelValues(w.name, label).Set(float64(len(t.Partitions)))
 		}
 	}
 }

@@ -44,6 +44,9 @@ type PartitionStatus struct {
 	Arrived     int64  `json:"arrived"` // offset after the last in memory
 	QueuedBytes int64  `json:"queued_bytes"`
 	Error       string `json:"error,omitempty"`
+	// Attempts counts how often the partition could not be opened in a row. Next and
+	// Arrived are -1 then.
+	Attempts int `json:"attempts,omitempty"`
 }
 
 // laneView is a lane's status, renewed at most every viewEvery.
@@ -99,7 +102,7 @@ func (t *task) status(id int, redact func(error) string) TaskStatus {
 		if !connect.IsRetriable(o.failed) {
 			failed = true
 		}
-		ps := PartitionStatus{Topic: o.claims[0].Topic, Partition: o.claims[0].Partition, Next: -1, Arrived: -1, Error: redact(o.failed)}
+		ps := PartitionStatus{Topic: o.claims[0].Topic, Partition: o.claims[0].Partition, Next: -1, Arrived: -1, Error: redact(o.failed), Attempts: o.attempt}
 		traces = append(traces, ps.Error)
 		s.Partitions = append(s.Partitions, ps)
 	}
@@ -129,6 +132,43 @@ func (w *Worker) Status() Status {
 	}
 	s.Tasks = w.tasks()
 	return s
+}
+
+// stuckAttempts is how many openings in a row fail before that is trouble: one
+// may fail for a moment's reason.
+const stuckAttempts = 3
+
+// Problem says in one line what keeps the connector from working, or is "".
+func (s *Status) Problem() string {
+	if s.State == StateFailed {
+		return "FAILED: " + firstLine(s.Trace)
+	}
+	trouble := ""
+	for _, t := range s.Tasks {
+		if t.State == StateFailed {
+			return fmt.Sprintf("task %d FAILED: %s", t.ID, firstLine(t.Trace))
+		}
+		for _, p := range t.Partitions {
+			if p.Attempts >= stuckAttempts {
+				return "the target is away: " + firstLine(p.Error)
+			}
+		}
+		if t.Trace != "" {
+			trouble = firstLine(t.Trace)
+		}
+	}
+	switch {
+	case s.Breaker == "open":
+		return "the target is away"
+	case s.Breaker == "half-open" && trouble != "": // half open by time alone; nobody has tried
+		return "the target is away: " + trouble
+	}
+	return ""
+}
+
+func firstLine(s string) string {
+	first, _, _ := strings.Cut(s, "\n")
+	return first
 }
 
 func (w *Worker) tasks() []TaskStatus {
