@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -16,13 +17,10 @@ import (
 // Publisher writes records to their topics. It is safe for concurrent use; the
 // records that one goroutine gives it for one key keep their order.
 type Publisher struct {
-	opts   *options
-	client *kgo.Client
-	topics topicCache
-	// closing is held while records are taken, and taken alone by Close, so that
-	// no record comes in behind its back.
-	closing sync.RWMutex
-	closed  bool
+	opts    *options
+	client  *kgo.Client
+	topics  topicCache
+	closed  atomic.Bool
 	room    *semaphore.Weighted // bytes that may still be buffered
 	decoder sync.Pool           // of *decoding
 	clock   clock
@@ -76,14 +74,11 @@ func (p *Publisher) Flush(ctx context.Context) error {
 
 // Close takes no further records, waits as Flush does, and closes the
 // connections. Where ctx ends first, the records that still wait get an error,
-// and Close says how many they are: nothing is lost in silence. Calls after the
-// first do nothing.
+// and Close says how many they are; one that comes in at the same moment gets its
+// result, or ErrClosed as one: nothing is lost in silence. Calls after the first
+// do nothing.
 func (p *Publisher) Close(ctx context.Context) error {
-	p.closing.Lock()
-	was := p.closed
-	p.closed = true
-	p.closing.Unlock()
-	if was {
+	if p.closed.Swap(true) {
 		return nil
 	}
 	err := p.Flush(ctx)
@@ -124,9 +119,7 @@ func (r *record) send(ctx context.Context, done func(Result)) error {
 	if err := p.takeRoom(ctx, int64(r.size)); err != nil {
 		return err
 	}
-	p.closing.RLock()
-	defer p.closing.RUnlock()
-	if p.closed {
+	if p.closed.Load() {
 		p.room.Release(int64(r.size))
 		return ErrClosed
 	}

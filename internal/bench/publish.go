@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"sync"
 	"time"
@@ -35,7 +36,7 @@ func (b *bench) publishing(ctx context.Context) error {
 	if err := p.makeRecords(); err != nil {
 		return err
 	}
-	if _, _, err := p.raw(ctx, true); err != nil { // warms up
+	if _, _, err := p.raw(ctx, readyMade); err != nil { // warms up
 		return err
 	}
 	if p.ingest, p.url, err = p.startIngest(ctx); err != nil {
@@ -71,8 +72,9 @@ func (p *publishing) round(ctx context.Context, round int) error {
 		name string
 		run  func(context.Context) (float64, reading, error)
 	}{
-		{"franz-go, ready-made values", func(ctx context.Context) (float64, reading, error) { return p.raw(ctx, true) }},
-		{"franz-go, records encoded", func(ctx context.Context) (float64, reading, error) { return p.raw(ctx, false) }},
+		{"franz-go, ready-made values", func(ctx context.Context) (float64, reading, error) { return p.raw(ctx, readyMade) }},
+		{"franz-go, records encoded", func(ctx context.Context) (float64, reading, error) { return p.raw(ctx, ourEncoder) }},
+		{"franz-go, encoding/json", func(ctx context.Context) (float64, reading, error) { return p.raw(ctx, standardEncoder) }},
 		{"library, records", func(ctx context.Context) (float64, reading, error) { return p.library(ctx, false) }},
 		{"library, JSON", func(ctx context.Context) (float64, reading, error) { return p.library(ctx, true) }},
 		{httpName, func(ctx context.Context) (float64, reading, error) { return p.http(ctx, p.ingest, p.url) }},
@@ -98,6 +100,7 @@ func (p *publishing) round(ctx context.Context, round int) error {
 		ours, baseline string
 		goal           float64
 	}{
+		{"library, records", "franz-go, encoding/json", 90},
 		{"library, records", "franz-go, records encoded", 90},
 		{"library, JSON", "franz-go, ready-made values", 90},
 		{httpName, "library, JSON", 40},
@@ -124,10 +127,48 @@ func (p *publishing) exchange() string {
 	return fmt.Sprintf("binance%d", p.topics)
 }
 
+// encoder makes a record's value in a run without the library.
+type encoder uint8
+
+const (
+	readyMade       encoder = iota // it is there already
+	ourEncoder                     // marketdata.AppendJSON, as the library has it
+	standardEncoder                // encoding/json of a struct, as a program without the library has it
+)
+
+// plainPrice is a price as a program without the library declares it.
+type plainPrice struct {
+	CoinID      string    `json:"coinId"`
+	Symbol      string    `json:"symbol"`
+	ExchangeID  string    `json:"exchangeId"`
+	USDPrice    string    `json:"usdPrice"`
+	MarketCap   string    `json:"marketCap,omitempty"`
+	Volume24h   string    `json:"volume24h,omitempty"`
+	Time        time.Time `json:"time"`
+	Source      string    `json:"source"`
+	Attribution string    `json:"attribution"`
+}
+
+func (p *publishing) value(i int, how encoder) []byte {
+	switch v := &p.prices[i]; how {
+	case ourEncoder:
+		return marketdata.AppendJSON(make([]byte, 0, 256), v)
+	case standardEncoder:
+		value, err := json.Marshal(plainPrice{
+			v.CoinID, v.Symbol, v.ExchangeID, v.USDPrice.String(), v.MarketCap.String(), v.Volume24h.String(), v.Time, v.Source, v.Attribution,
+		})
+		if err != nil {
+			panic(err) // of such a struct it gives none
+		}
+		return value
+	case readyMade:
+	}
+	return p.values[i]
+}
+
 // raw produces with franz-go alone: the settings of package publish, nothing
-// checked. Values are ready or encoded on the way, as a program without the
-// library has to.
-func (p *publishing) raw(ctx context.Context, ready bool) (float64, reading, error) {
+// checked.
+func (p *publishing) raw(ctx context.Context, how encoder) (float64, reading, error) {
 	topic := marketdata.TopicName(marketdata.KindPrice, p.exchange())
 	if err := createTopics(ctx, p.brokers, throughputPartitions, topic); err != nil {
 		return 0, reading{}, err
@@ -142,11 +183,7 @@ func (p *publishing) raw(ctx context.Context, ready bool) (float64, reading, err
 	var failed firstError
 	return p.measure(func() error {
 		for i := range p.prices {
-			value := p.values[i]
-			if !ready {
-				value = marketdata.AppendJSON(make([]byte, 0, 256), &p.prices[i])
-			}
-			client.Produce(ctx, &kgo.Record{Topic: topic, Key: []byte(p.prices[i].Symbol), Value: value}, func(_ *kgo.Record, err error) { failed.set(err) })
+			client.Produce(ctx, &kgo.Record{Topic: topic, Key: []byte(p.prices[i].Symbol), Value: p.value(i, how)}, func(_ *kgo.Record, err error) { failed.set(err) })
 		}
 		if err := client.Flush(ctx); err != nil {
 			return err
@@ -155,7 +192,7 @@ func (p *publishing) raw(ctx context.Context, ready bool) (float64, reading, err
 	})
 }
 
-func (p *publishing) library(ctx context.Context, json bool) (float64, reading, error) {
+func (p *publishing) library(ctx context.Context, asJSON bool) (float64, reading, error) {
 	publisher, err := publish.New(publish.WithBrokers(p.brokers))
 	if err != nil {
 		return 0, reading{}, err
@@ -165,7 +202,7 @@ func (p *publishing) library(ctx context.Context, json bool) (float64, reading, 
 	return p.measure(func() error {
 		for i := range p.prices {
 			var err error
-			if json {
+			if asJSON {
 				err = publisher.EnqueueJSON(ctx, publish.JSON{Kind: marketdata.KindPrice, Value: p.values[i]}, done)
 			} else {
 				err = publisher.EnqueuePrice(ctx, &p.prices[i], done)

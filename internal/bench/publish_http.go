@@ -16,7 +16,7 @@ import (
 
 const (
 	httpBatch   = 500 // records of one request
-	httpClients = 4   // that send one request after the other
+	httpClients = 8   // that send one request after the other
 )
 
 // startIngest starts the connector with nothing but the HTTP ingest.
