@@ -29,7 +29,11 @@ func (c *checker) fail(f field, reason, message string) {
 
 // text checks what a record cannot hold that a decoded text is already free of.
 func (c *checker) text(f field, s string) {
-	if strings.IndexByte(s, 0) >= 0 || !utf8.ValidString(s) {
+	plain := 0
+	for plain < len(s) && s[plain]-1 < utf8.RuneSelf-1 { // 1 to 127, as nearly all of them
+		plain++
+	}
+	if plain < len(s) && (strings.IndexByte(s[plain:], 0) >= 0 || !utf8.ValidString(s[plain:])) {
 		c.fail(f, ReasonInvalidText, "holds NUL or is not UTF-8")
 	}
 }
@@ -141,6 +145,12 @@ func (v *OHLCV) flags() Flags {
 	}
 	return 0
 }
+
+// Mark sets the flags, as decoding does, of a bar that was not decoded.
+func (v *OHLCV) Mark() { v.Flags = v.flags() }
+
+// Mark is as [OHLCV.Mark].
+func (v *Level1) Mark() { v.Flags = v.flags() }
 
 // Check is as [Price.Check].
 func (v *Level1) Check(now time.Time) error {

@@ -14,7 +14,8 @@ import (
 // What errors of a record wrap. A record that breaks a rule gives a
 // *[marketdata.Error] instead: it was not sent, and never will be as it is.
 var (
-	// ErrClosed: the Publisher was closed.
+	// ErrClosed: the Publisher was closed. The record was not written, unless the
+	// error wraps ErrUnknownOutcome, too.
 	ErrClosed = errors.New("the publisher is closed")
 	// ErrBufferFull: the buffer is full and WithFullBuffer says Refuse.
 	ErrBufferFull = errors.New("the buffer is full: the brokers take records more slowly than they come; " +
@@ -56,7 +57,7 @@ func produceError(topic string, size int, err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, kgo.ErrClientClosed):
-		return ErrClosed
+		return fmt.Errorf("%w, %w", ErrClosed, ErrUnknownOutcome) // it may have been on its way
 	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge), errors.Is(err, kerr.InvalidRecord) && size > 1<<20:
 		return fmt.Errorf("%w: %d bytes; raise WithMaxRecordBytes and max.message.bytes of topic %s, or send less: %w", ErrTooLarge, size, topic, err)
 	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed):

@@ -149,7 +149,6 @@ func (o *options) clientOptions() []kgo.Opt {
 		kgo.SeedBrokers(o.brokers...),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerBatchCompression(kgo.Lz4Compression()),
-		kgo.ProducerBatchMaxBytes(int32(o.maxRecordBytes)),
 		kgo.ProducerLinger(o.linger),
 		kgo.RecordDeliveryTimeout(o.deliveryTimeout),
 		kgo.MaxBufferedRecords(1<<31-1), // the Publisher's own bound is in bytes

@@ -369,7 +369,7 @@ func TestGivingUpCostsNoOther(t *testing.T) {
 			if err := <-closed; err != nil {
 				t.Error(err)
 			}
-			if err := <-waiting; full == Refuse && !errors.Is(err, ErrBufferFull) || full == Block && err != nil && !errors.Is(err, ErrClosed) {
+			if err := <-waiting; full == Refuse && !errors.Is(err, ErrBufferFull) && !errors.Is(err, ErrClosed) || full == Block && err != nil && !errors.Is(err, ErrClosed) {
 				t.Errorf("who waited for room got %v", err)
 			}
 		})
@@ -482,5 +482,88 @@ func TestOptionsAreChecked(t *testing.T) {
 		if _, err := New(o); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestCloseGivesUp: a record that was on its way may have been written; one that
+// comes later was not, whatever its topic.
+func TestCloseGivesUp(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, testenv.Broker(t))
+	var net network
+	p := f.publisher(net.option())
+	if _, err := p.PublishTrades(f.ctx(), []marketdata.Trade{f.trade(0)}); err != nil {
+		t.Fatal(err)
+	}
+	net.freeze()
+	defer net.thaw()
+	result := make(chan Result, 1)
+	v := f.trade(1)
+	if err := p.EnqueueTrade(f.ctx(), &v, func(r Result) { result <- r }); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(f.ctx(), 200*time.Millisecond) // longer than the linger
+	defer cancel()
+	if err := p.Close(ctx); err == nil {
+		t.Error("Close does not say that a record still waits")
+	}
+	if r := <-result; !errors.Is(r.Err, ErrClosed) || !errors.Is(r.Err, ErrUnknownOutcome) {
+		t.Errorf("a record on its way gets %v", r.Err)
+	}
+	v.ExchangeID += "-other" // of a topic that nobody knows yet
+	for _, v := range []marketdata.Trade{v, f.trade(2)} {
+		if err := p.EnqueueTrade(f.ctx(), &v, nil); !errors.Is(err, ErrClosed) || errors.Is(err, ErrUnknownOutcome) {
+			t.Errorf("after Close: %v", err)
+		}
+	}
+}
+
+// TestEndedContextSendsNothing: its records are not written, and known not to be.
+func TestEndedContextSendsNothing(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, testenv.Broker(t))
+	p := f.publisher()
+	if _, err := p.PublishTrades(f.ctx(), []marketdata.Trade{f.trade(0)}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(f.ctx())
+	cancel()
+	results, err := p.PublishTrades(ctx, []marketdata.Trade{f.trade(1), f.trade(2)})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	for _, r := range results {
+		if errors.Is(r.Err, ErrUnknownOutcome) || !errors.Is(r.Err, ErrUnavailable) {
+			t.Errorf("%v", r.Err)
+		}
+	}
+	if err := p.Flush(f.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	if n := f.end(f.topic(marketdata.KindTrade)); n != 1 {
+		t.Errorf("%d records are there", n)
+	}
+}
+
+// TestTopicWithSmallBatches: small records are published, however many come at
+// once, also where the topic takes no large batch.
+func TestTopicWithSmallBatches(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, testenv.Broker(t))
+	limit := "3000"
+	if _, err := f.admin.CreateTopic(f.ctx(), 1, 1, map[string]*string{"max.message.bytes": &limit}, f.topic(marketdata.KindTrade)); err != nil {
+		t.Fatal(err)
+	}
+	var vs []marketdata.Trade
+	for i := range 1000 {
+		v := f.trade(i)
+		v.TradeID = fmt.Sprintf("%x-%d", i*7919*104729, i) // hardly to be compressed
+		vs = append(vs, v)
+	}
+	if _, err := f.publisher().PublishTrades(f.ctx(), vs); err != nil {
+		t.Error(err)
+	}
+	if n := f.end(f.topic(marketdata.KindTrade)); n != 1000 {
+		t.Errorf("%d of 1000 records are there", n)
 	}
 }

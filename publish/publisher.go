@@ -43,12 +43,12 @@ func New(opts ...Option) (*Publisher, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := kgo.NewClient(o.clientOptions()...)
+	p := &Publisher{opts: o, topics: topicCache{opts: o}, room: semaphore.NewWeighted(int64(o.bufferBytes)), decoder: sync.Pool{New: func() any { return new(decoding) }}}
+	client, err := kgo.NewClient(append(o.clientOptions(), kgo.ProducerBatchMaxBytesFn(p.topics.batchBytes))...)
 	if err != nil {
 		return nil, fmt.Errorf("publish: %w", err)
 	}
-	p := &Publisher{opts: o, client: client, room: semaphore.NewWeighted(int64(o.bufferBytes)), decoder: sync.Pool{New: func() any { return new(decoding) }}}
-	p.topics.admin, p.topics.opts = NewAdmin(client), o
+	p.client, p.topics.admin = client, NewAdmin(client)
 	p.clock.now = o.now
 	return p, nil
 }
@@ -110,6 +110,12 @@ func (r *record) unpublished(err error) Result {
 // returns an error, and then never. It may be called before send returns.
 func (r *record) send(ctx context.Context, done func(Result)) error {
 	p := r.p
+	switch {
+	case p.closed.Load():
+		return ErrClosed
+	case ctx.Err() != nil: // whose result nobody waits for is not sent: it would be unknown
+		return fmt.Errorf("%w: topic %s: the record was not sent: %w", ErrUnavailable, r.topic.name, context.Cause(ctx))
+	}
 	if !r.topic.found.Load() {
 		if err := p.topics.ensure(ctx, r.topic); err != nil {
 			return err

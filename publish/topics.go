@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -45,6 +46,25 @@ type topicCache struct {
 	names [len(allKinds) + 1]atomic.Pointer[map[string]*topic]
 	mu    sync.Mutex
 	all   map[string]*topic // by name
+	limit sync.Map          // of a topic's batches, an int by name, where it is below WithMaxRecordBytes
+}
+
+// batchBytes bounds a topic's batches. The brokers refuse one above the topic's
+// own limit as a whole, with records that are small themselves.
+func (c *topicCache) batchBytes(topic string) int32 {
+	if n, ok := c.limit.Load(topic); ok {
+		return int32(n.(int))
+	}
+	return int32(c.opts.maxRecordBytes)
+}
+
+// learn keeps the limit of a topic's batches. franz-go takes none below 512.
+func (c *topicCache) learn(t Topic) {
+	if n, err := strconv.Atoi(t.Configs["max.message.bytes"]); err == nil && n < c.opts.maxRecordBytes {
+		c.limit.Store(t.Name, max(n, 512))
+		return
+	}
+	c.limit.Delete(t.Name)
 }
 
 var allKinds = [5]marketdata.Kind{marketdata.KindPrice, marketdata.KindOHLCV, marketdata.KindLevel1, marketdata.KindTrade, marketdata.KindAnalytics}
@@ -76,12 +96,11 @@ func (c *topicCache) of(layout marketdata.Layout, kind marketdata.Kind, exchange
 	}
 	grown := map[string]*topic{}
 	if names = c.names[kind].Load(); names != nil {
-		if len(*names) >= namesMax {
-			return t, nil
+		if len(*names) < namesMax { // else it begins anew: what is in use comes back at once
+			maps.Copy(grown, *names)
 		}
-		maps.Copy(grown, *names)
 	}
-	if c.all == nil {
+	if c.all == nil || len(c.all) > namesMax {
 		c.all = map[string]*topic{}
 	}
 	// The exchange may refer to a record's value.
@@ -130,6 +149,7 @@ func (c *topicCache) lookNow(ctx context.Context, t *topic) error {
 		return adminError(topic, err)
 	}
 	if found := described[0]; found.Err == nil {
+		c.learn(found)
 		c.tell(t, want.Differences(found))
 		return nil
 	} else if !errors.Is(found.Err, kerr.UnknownTopicOrPartition) {
@@ -144,6 +164,7 @@ func (c *topicCache) lookNow(ctx context.Context, t *topic) error {
 		if err != nil {
 			return adminError(topic, err)
 		}
+		c.learn(found)
 		c.tell(t, want.Differences(found))
 	case err != nil:
 		return adminError(topic, err)

@@ -30,7 +30,7 @@ type ingestConfig struct {
 	Timeout          time.Duration `json:"publish.request.timeout.ms" jsonschema:"description=How long a request waits for the brokers before it is answered with 503, and a record for them before it is given up."`
 	BodyBytes        int64         `json:"publish.request.max.bytes" jsonschema:"description=Largest body of a request, as it is sent and as it is decompressed."`
 	RecordsMax       int           `json:"publish.request.max.records" jsonschema:"description=Most records in a request."`
-	RequestsMax      int           `json:"publish.requests.max" jsonschema:"description=Most requests that are worked on at a time. Times twice publish.request.max.bytes it bounds their memory."`
+	RequestsMax      int           `json:"publish.requests.max" jsonschema:"description=Most requests that are worked on at a time. Times twice publish.request.max.bytes and up to 8 MiB for a zstd body it bounds their memory."`
 	RecordsPerSecond float64       `json:"publish.records.per.second" jsonschema:"description=Most records a second of one token, on average; where no token is asked for, of all together. 0: no limit."`
 }
 

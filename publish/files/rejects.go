@@ -17,6 +17,9 @@ type rejects struct {
 	header []byte
 	file   *os.File
 	dirty  bool
+	// failed is an fsync's error. A second one may succeed and mean nothing: the
+	// kernel drops what it could not write.
+	failed error
 }
 
 // rejectPath is where the rejected lines of a file go unless it is said.
@@ -91,17 +94,17 @@ func (r *rejects) open() error {
 // sync makes sure that what was added outlives the machine: the place must not
 // go on before.
 func (r *rejects) sync() error {
-	if !r.dirty {
-		return nil
+	if r.failed != nil || !r.dirty {
+		return r.failed
 	}
 	r.dirty = false
 	if err := r.file.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		if info, e := r.file.Stat(); e == nil && !info.Mode().IsRegular() {
 			return nil // such as /dev/stderr
 		}
-		return fmt.Errorf("keeping rejected lines in %s: %w", r.path, err)
+		r.failed = fmt.Errorf("keeping rejected lines in %s: %w", r.path, err)
 	}
-	return nil
+	return r.failed
 }
 
 func (r *rejects) close() {

@@ -344,8 +344,10 @@ func (r *run) settleSome() error {
 // the place now and then.
 func (r *run) settle(now bool) error {
 	r.taken = r.window.take(r.taken[:0])
-	for _, e := range r.taken {
+	for i, e := range r.taken {
 		if err := r.account(e); err != nil {
+			// The place must not pass it when what came behind it is settled.
+			r.window.putBack(r.taken[i:])
 			return err
 		}
 	}

@@ -76,6 +76,13 @@ func (w *window) take(into []*entry) []*entry {
 	return into
 }
 
+// putBack puts lines that were taken in front again.
+func (w *window) putBack(taken []*entry) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.entries = append(append([]*entry(nil), taken...), w.entries...)
+}
+
 // first gives the oldest line without a fate, nil where there is none.
 func (w *window) first() *entry {
 	w.mu.Lock()

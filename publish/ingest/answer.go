@@ -136,6 +136,8 @@ type reply struct {
 	code   int
 	header http.Header
 	body   []byte
+	// published says that some record was published, or may have been.
+	published bool
 }
 
 func newReply(code int, of any) *reply {

@@ -201,6 +201,10 @@ func endsEarly(text []byte) bool {
 func (b *body) json(recordsMax int) *reply {
 	all := b.Bytes()
 	begin := bytes.TrimLeft(all, " \t\r\n")
+	if len(begin) > 0 && begin[0] == '{' && json.Valid(begin) { // without the decoder's copies
+		b.list, b.values = false, append(b.values, bytes.TrimRight(begin, " \t\r\n"))
+		return nil
+	}
 	d := json.NewDecoder(bytes.NewReader(all))
 	var raw json.RawMessage
 	value := func() error {

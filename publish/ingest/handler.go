@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -127,7 +128,11 @@ func (s *Server) admit(r *http.Request, kind marketdata.Kind) (*request, *reply)
 	if !req.by.mayPublish(kind) {
 		return nil, fail(http.StatusForbidden, fmt.Sprintf("the token does not cover the kind %s; nothing was published", kind))
 	}
-	for name, values := range r.URL.Query() {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil { // what cannot be read would be left out in silence
+		return nil, fail(http.StatusBadRequest, fmt.Sprintf("the parameters cannot be read: %v; nothing was published", err))
+	}
+	for name, values := range query {
 		if name != "exchange" || len(values) > 1 {
 			return nil, fail(http.StatusBadRequest, fmt.Sprintf("the parameter %.50q is not known, or is there twice; nothing was published: there is exchange", name))
 		}
@@ -185,14 +190,16 @@ func (s *Server) publishOnce(ctx context.Context, req *request, b *body) *reply 
 	h := sha256.New()
 	h.Write([]byte(req.exchange + "\x00"))
 	h.Write(b.Bytes())
-	if known := s.replays.begin(key, [sha256.Size]byte(h.Sum(nil))); known != nil {
+	if known := s.replays[req.by].begin(key, [sha256.Size]byte(h.Sum(nil))); known != nil {
 		return known
 	}
 	var final *reply
-	defer func() { s.replays.finish(key, final) }() // also where something panics
+	defer func() { s.replays[req.by].finish(key, final) }() // also where something panics
 	answer := s.publishBody(context.WithoutCancel(ctx), req, b)
-	// After a 503 or a 429 the client is to try again, not to be told the same.
-	if answer.code != http.StatusServiceUnavailable && answer.code != http.StatusTooManyRequests {
+	// Where nothing was published the client is to try again, not to be told the
+	// same. Where something was, or may have been, the key protects it also behind a
+	// 503: what is unsent comes under a new one.
+	if answer.published || answer.code != http.StatusServiceUnavailable && answer.code != http.StatusTooManyRequests {
 		final = answer
 	}
 	return answer
@@ -229,6 +236,7 @@ func (s *Server) publishBody(ctx context.Context, req *request, b *body) *reply 
 	s.opts.Metrics.answered(req.kind, &answer)
 	code := answer.status()
 	reply := newReply(code, answer)
+	reply.published = answer.Accepted > 0 || len(answer.Unknown) > 0
 	if code != http.StatusServiceUnavailable {
 		return reply
 	}

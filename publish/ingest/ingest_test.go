@@ -540,3 +540,14 @@ func TestListenerFails(t *testing.T) {
 		t.Errorf("Serve gave %v", err)
 	}
 }
+
+// TestParametersThatCannotBeRead are not left out in silence.
+func TestParametersThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	f := setup(t, options())
+	for _, query := range []string{"exchange=kra%zzken", "exchange=a;b"} {
+		if g := f.do(call{path: "/publish/trade?" + query, body: f.trade(0)}); g.code != 400 {
+			t.Errorf("%s gives %d %s", query, g.code, g.text)
+		}
+	}
+}

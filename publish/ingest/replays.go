@@ -21,8 +21,8 @@ const (
 // replayKey is one client's Idempotency-Key, as a hash.
 type replayKey [sha256.Size]byte
 
-// replays keep the final answers to requests with an Idempotency-Key. A request
-// is never published twice while its first is remembered.
+// replays keep the final answers to one token's requests with an Idempotency-Key.
+// A request is never published twice while its first is remembered.
 type replays struct {
 	now   func() time.Time
 	mu    sync.Mutex

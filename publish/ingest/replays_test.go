@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/qicore/tickconnect/marketdata"
+	"github.com/qicore/tickconnect/publish"
 )
 
 // TestIdempotencyKey: a request is published once for its key, for ten minutes.
@@ -74,8 +75,11 @@ func TestIdempotencyKeyInAnOutage(t *testing.T) {
 		t.Errorf("the first: %d %s", g.code, g.text)
 	}
 	f.network.thaw()
-	f.eventually("published anew", func() bool {
-		g := f.do(call{key: "a", body: f.trade(1)})
+	if g := f.do(call{key: "a", body: f.trade(1)}); g.code != 503 || len(g.Unknown) != 1 || g.header.Get("Idempotent-Replayed") != "true" {
+		t.Errorf("what may have been published is published again: %d %s", g.code, g.text)
+	}
+	f.eventually("published under another key", func() bool {
+		g := f.do(call{key: "a2", body: f.trade(1)})
 		return g.code == http.StatusOK && g.header.Get("Idempotent-Replayed") == ""
 	})
 
@@ -95,6 +99,31 @@ func TestIdempotencyKeyInAnOutage(t *testing.T) {
 	})
 	if n := f.end(f.topic(marketdata.KindTrade)); n != before+1 {
 		t.Errorf("the record was published %d times", n-before)
+	}
+}
+
+// TestPartlyPublishedIsKept: a 503 that names accepted records is the answer of
+// its key from then on, or each retry would publish these again.
+func TestPartlyPublishedIsKept(t *testing.T) {
+	t.Parallel()
+	f := setup(t, options(), publish.WithoutTopicCreation())
+	topic := f.topic(marketdata.KindTrade)
+	admin := f.server.publisher.Admin()
+	if err := admin.Create(f.ctx(), topic, publish.DefaultTopicSettings(marketdata.KindTrade)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.Await(f.ctx(), topic); err != nil {
+		t.Fatal(err)
+	}
+	body := "[" + f.trade(1) + "," + strings.Replace(f.trade(2), f.exchange, f.exchange+"-none", 1) + "]"
+	for i := range 3 {
+		g := f.do(call{key: "p", body: body})
+		if g.code != 503 || g.Accepted != 1 || len(g.Unsent) != 1 || (g.header.Get("Idempotent-Replayed") == "true") != (i > 0) {
+			t.Errorf("request %d: %d %s", i, g.code, g.text)
+		}
+	}
+	if n := f.end(topic); n != 1 {
+		t.Errorf("the record was published %d times", n)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,7 +35,8 @@ type Options struct {
 	ReadTimeout time.Duration
 	// BodyBytesMax bounds the body of a request, as it is sent and as it is
 	// decompressed; RecordsMax its records; RequestsMax the requests at a time, and
-	// with it the memory: each holds up to two bodies.
+	// with it the memory: each holds up to two bodies, and the window of a zstd body,
+	// up to 8 MiB, beside them.
 	BodyBytesMax int64
 	RecordsMax   int
 	RequestsMax  int
@@ -54,8 +56,8 @@ type Server struct {
 	handler   http.Handler
 	slots     chan struct{} // holds one for each request that is being worked on
 	limits    map[*token]*rate.Limiter
-	everyone  token // who publishes where no token is asked for
-	replays   replays
+	everyone  token               // who publishes where no token is asked for
+	replays   map[*token]*replays // one client's keys cannot drive out another's
 	warnings  rate.Sometimes
 	bodies    sync.Pool // of *body
 	decoders  decoders
@@ -83,11 +85,14 @@ func New(opts Options, publisher ...publish.Option) (*Server, error) {
 	}
 	s := &Server{
 		opts: opts, publisher: p, slots: make(chan struct{}, opts.RequestsMax),
-		everyone: token{anyKind: true, anyExchange: true}, replays: replays{now: opts.now},
+		everyone: token{anyKind: true, anyExchange: true}, replays: map[*token]*replays{},
 		warnings: rate.Sometimes{Interval: 10 * time.Second},
 	}
 	s.bodies.New = func() any { return new(body) }
 	s.stopping, s.stop = context.WithCancelCause(context.Background())
+	for _, t := range slices.Concat(opts.Tokens.list(), []*token{&s.everyone}) {
+		s.replays[t] = &replays{now: opts.now}
+	}
 	s.limits = map[*token]*rate.Limiter{}
 	if opts.RecordsPerSecond > 0 {
 		burst := max(opts.RecordsMax, int(opts.RecordsPerSecond))

@@ -129,7 +129,9 @@ func (e *tokenEntry) token() (*token, error) {
 		if err != nil || len(hash) != len(t.hash) {
 			return nil, errors.New("sha256: it is not 64 hexadecimal digits, as of: printf %s \"$TOKEN\" | sha256sum")
 		}
-		t.hash = [sha256.Size]byte(hash)
+		if t.hash = [sha256.Size]byte(hash); t.hash == sha256.Sum256(nil) {
+			return nil, errors.New(`sha256: it is that of an empty text, which everyone has: was "$TOKEN" set?`)
+		}
 	}
 	if len(e.Kinds) == 0 || len(e.Exchanges) == 0 {
 		return nil, errors.New(`kinds and exchanges: name at least one of each; "*" is all`)

@@ -167,6 +167,7 @@ func TestTokensFile(t *testing.T) {
 		{`{"tokens": [{"name": "a", "token": "0123456789", "kinds": ["*"], "exchanges": ["*"]}]}`, "openssl rand -hex 32"},
 		{`{"tokens": [{"name": "a", "sha256": "` + secret + `", "kinds": ["*"], "exchanges": ["*"]}]}`, "64 hexadecimal digits"},
 		{`{"tokens": [{"name": "a", "sha256": "` + strings.Repeat("0123456789", 8) + `", "kinds": ["*"], "exchanges": ["*"]}]}`, "64 hexadecimal digits"},
+		{`{"tokens": [{"name": "a", "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "kinds": ["*"], "exchanges": ["*"]}]}`, "an empty text"},
 		{`{"tokens": [{"name": "a", "token": "` + secret + `", "exchanges": ["*"]}]}`, "name at least one of each"},
 		{`{"tokens": [{"name": "a", "token": "` + secret + `", "kinds": ["trades"], "exchanges": ["*"]}]}`, `"trades" is no kind`},
 		{`{"tokens": [{"name": "a", "token": "` + secret + `", "kinds": ["*"], "exchanges": [""]}]}`, `"*" is all`},
