@@ -11,7 +11,6 @@ import (
 
 	"github.com/qicore/tickconnect/connect"
 	timescalesink "github.com/qicore/tickconnect/connectors/timescale-sink"
-	"github.com/qicore/tickconnect/marketdata"
 )
 
 // resetTarget is the value of --to: an offset, or what offsets.initial takes.
@@ -180,11 +179,7 @@ func (o *offsets) topics() []string {
 // sink refuses it too; here a dry run learns of it.
 func (p *resetPlan) checkTape(target connect.Config) error {
 	cfg, ok := target.(*timescalesink.Config)
-	if !ok || cfg.TapeReplayIndex || p.madeAgain {
-		return nil
-	}
-	kind, _, ok := marketdata.KindOfTopic(p.topic)
-	if !ok || (cfg.InsertMode != "tape" && kind != marketdata.KindLevel1) {
+	if !ok || cfg.TapeReplayIndex || p.madeAgain || !cfg.StoresTape(p.topic) {
 		return nil
 	}
 	for _, l := range p.lines {

@@ -173,11 +173,12 @@ func (c *Connector) closeRows(ctx context.Context, tx pgx.Tx, generation int32) 
 // replaced and no index finds them. A topic made again has no stored rows.
 func (c *Connector) checkTapes(closed map[connect.TopicPartition]ledgerRow, r *Reset) error {
 	for tp, offset := range r.Next {
-		kind, _, ok := marketdata.KindOfTopic(tp.Topic)
+		kinds, _ := c.kindsOf(tp.Topic)
 		if _, again := r.MadeAgain[tp.Topic]; again {
 			continue
 		}
-		if !ok || !c.cfg.isTape(tableOf(kind)) || c.cfg.TapeReplayIndex {
+		isTape := func(kind marketdata.Kind) bool { return c.cfg.isTape(tableOf(kind)) }
+		if !slices.ContainsFunc(kinds, isTape) || c.cfg.TapeReplayIndex {
 			continue
 		}
 		if row, known := closed[tp]; known && offset < row.next {

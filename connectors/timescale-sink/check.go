@@ -45,16 +45,14 @@ func (k *checker) add(level, key, fix, format string, args ...any) {
 func (k *checker) checkTopics(topics []string) []marketdata.Kind {
 	var kinds []marketdata.Kind
 	for _, topic := range topics {
-		kind, _, ok := marketdata.KindOfTopic(topic)
-		switch {
-		case ok && !k.cfg.ignored(kind) && !slices.Contains(kinds, kind):
-			kinds = append(kinds, kind)
-		case !ok && !k.cfg.ignoredTopic(topic):
+		of, ok := k.kindsOf(topic)
+		if !ok {
 			k.add("error", "topics", "kinds.ignore", "topic %s: its name tells no kind of market data; its partitions will be refused", topic)
 		}
+		kinds = append(kinds, of...)
 	}
 	slices.Sort(kinds)
-	return kinds
+	return slices.Compact(kinds)
 }
 
 func (k *checker) run(ctx context.Context, conn *pgx.Conn, kinds []marketdata.Kind) error {

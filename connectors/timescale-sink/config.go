@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/qicore/tickconnect/converters"
 	"github.com/qicore/tickconnect/marketdata"
 )
 
@@ -23,6 +24,8 @@ type Config struct {
 	ConnectionUser     string `json:"connection.user" jsonschema:"description=The role; it beats the one in connection.url."`
 	ConnectionPassword string `json:"connection.password" secret:"true" jsonschema:"description=The role's password; it beats the one in connection.url."`
 	PoolSize           int    `json:"connection.pool.size" jsonschema:"description=The most connections for checks and dead letters; each task has one more of its own.,minimum=1,maximum=100"`
+
+	converters.Config
 
 	InsertMode string `json:"insert.mode" jsonschema:"description=upsert: one row for each natural key and the newer record wins. tape: every record is a row and tables have no unique index.,enum=upsert,enum=tape"`
 	CopyMin    int    `json:"copy.min.rows" jsonschema:"description=Fewer rows than this for a table go in with INSERT in one round trip; from here on with COPY.,minimum=1,maximum=1000000"`
@@ -54,6 +57,7 @@ type Config struct {
 // Default gives the defaults.
 func Default() *Config {
 	return &Config{
+		Config:   converters.Default(),
 		PoolSize: 2, InsertMode: modeUpsert, CopyMin: 100,
 		SchemaName: "public", TablePrice: "crypto_prices", TableOHLCV: "crypto_ohlcv", TableLevel1: "crypto_level1",
 		TableTrade: "crypto_trades", TableAnalytics: "crypto_analytics", AutoCreate: true,
@@ -76,6 +80,9 @@ func (c *Config) Validate() error {
 	if c.ConnectionURL == "" {
 		fail("connection.url: is missing")
 	} else if _, err := c.connConfig(""); err != nil {
+		errs = append(errs, err)
+	}
+	if err := c.Config.Validate(); err != nil {
 		errs = append(errs, err)
 	}
 	if c.InsertMode != modeUpsert && c.InsertMode != modeTape {

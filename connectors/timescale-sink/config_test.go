@@ -178,7 +178,7 @@ func TestExchangeOfTheValueWins(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		kind, parsed := parseRow(raw)
+		kind, parsed, _, _ := parseRow(raw)
 		if kind != marketdata.KindTrade || !strings.HasPrefix(string(parsed.fields), "\x00\x00\x00\x06kraken") {
 			t.Errorf("%s: %q", topic, parsed.fields)
 		}

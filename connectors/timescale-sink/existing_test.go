@@ -144,6 +144,28 @@ func TestTypesThatChangeUnderCopy(t *testing.T) {
 	}
 }
 
+// TestColumnNarrowedUnderCopy: a number that was prepared for a wider column is
+// not rounded: it is a bad record by now.
+func TestColumnNarrowedUnderCopy(t *testing.T) {
+	t.Parallel()
+	f := setup(t, func(c *Config) { c.CopyMin = 1 })
+	c := f.connector()
+	p := tp(trades, 0)
+	s := f.opened(c, p)
+	f.put(s, part(c, p, trade(0, 0, "a", "1")))
+	prepared := part(c, p, trade(1, 1, "b", "1.5"), trade(2, 2, "c", "1.239"))
+	f.exec(f.in("ALTER TABLE %s.crypto_trades ALTER COLUMN price TYPE numeric(20,2)"))
+	var bad *connect.BadDataError
+	if _, err := s.Put(f.ctx(), batch(prepared)); !errors.As(err, &bad) || bad.Offset != 2 || bad.Record.Column != "price" || bad.Record.Reason != "numeric_does_not_fit" {
+		t.Fatalf("Put gave %v, want the record at offset 2 blamed for its price", err)
+	}
+	if n := value[int](f, f.in("SELECT count(*) FROM %s.crypto_trades")); n != 1 {
+		t.Errorf("%d rows, want 1", n)
+	}
+	prepared.Records, prepared.Next = prepared.Records[:1], 2
+	f.wantCounts(f.put(s, prepared), connect.Counts{Written: 1, Inserted: 1})
+}
+
 // TestTypesThatChangeValues are refused, and their advice mends the table.
 func TestTypesThatChangeValues(t *testing.T) {
 	t.Parallel()

@@ -6,7 +6,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/qicore/tickconnect/connect"
-	"github.com/qicore/tickconnect/marketdata"
 )
 
 // Init implements connect.Initializer: of several replicas that start at once
@@ -22,7 +21,7 @@ func (c *Connector) Init(ctx context.Context, claims []connect.Claim) (created b
 	}
 	var known []int
 	for i := range claims {
-		if _, _, ok := marketdata.KindOfTopic(claims[i].Topic); ok || c.cfg.ignoredTopic(claims[i].Topic) {
+		if _, ok := c.kindsOf(claims[i].Topic); ok {
 			known = append(known, i)
 		}
 	}

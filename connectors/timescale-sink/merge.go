@@ -167,19 +167,21 @@ func (m *merge) count(counts []connect.Counts) (lost []*row) {
 		countInserted(m.rows, counts)
 		return nil
 	}
-	written := make(map[origin]bool, len(m.returned))
+	// Of a record that gave several rows it is not known which of them were written,
+	// and need not be: one is enough.
+	written := make(map[origin]fate, len(m.returned))
 	for _, o := range m.returned {
-		written[o.origin] = o.inserted
+		f := fateWritten
+		if o.inserted {
+			f = fateInserted
+		}
+		written[o.origin] = max(written[o.origin], f)
 	}
 	for _, r := range m.rows {
-		inserted, ok := written[r.origin()]
-		if !ok {
+		if f, ok := written[r.origin()]; ok {
+			tally(counts, r, f)
+		} else {
 			lost = append(lost, r)
-			continue
-		}
-		counts[r.part].Written++
-		if inserted {
-			counts[r.part].Inserted++
 		}
 	}
 	return lost
@@ -187,8 +189,7 @@ func (m *merge) count(counts []connect.Counts) (lost []*row) {
 
 func countInserted(rows []*row, counts []connect.Counts) {
 	for _, r := range rows {
-		counts[r.part].Written++
-		counts[r.part].Inserted++
+		tally(counts, r, fateInserted)
 	}
 }
 
@@ -222,13 +223,12 @@ func (g *target) equalStep(lost []*row, counts []connect.Counts) step {
 		read: func(r *pgconn.ResultReader) {
 			for r.NextRow() {
 				v := r.Values()
-				n := &counts[lost[binary.BigEndian.Uint64(v[0])-1].part]
-				found++
+				f := fateStale
 				if v[1][0] == 1 {
-					n.Unchanged++
-				} else {
-					n.Stale++
+					f = fateUnchanged
 				}
+				tally(counts, lost[binary.BigEndian.Uint64(v[0])-1], f)
+				found++
 			}
 		},
 		verify: func(pgconn.CommandTag) error {

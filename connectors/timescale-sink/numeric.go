@@ -91,3 +91,29 @@ func smallInt(s string) int {
 	}
 	return n
 }
+
+// fitsBinary says, of a number as appendNumeric makes it, whether the column
+// keeps it unchanged.
+func (l numericLimit) fitsBinary(number []byte) bool {
+	digits := number[8:]
+	weight := int(int16(binary.BigEndian.Uint16(number[2:])))
+	// The decimal digits that are not 0 lie from this power of ten to that one.
+	high, low := 0, 0
+	found := false
+	for i := 0; i < len(digits); i += 2 {
+		group, power := int(binary.BigEndian.Uint16(digits[i:])), 4*(weight-i/2)
+		for p := power; group > 0; p++ {
+			if group%10 > 0 {
+				if !found || p > high {
+					high = p
+				}
+				if !found || p < low {
+					low = p
+				}
+				found = true
+			}
+			group /= 10
+		}
+	}
+	return !found || low >= -l.scale && high < l.precision-l.scale
+}

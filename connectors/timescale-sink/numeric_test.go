@@ -53,6 +53,23 @@ func TestNumericIsWhatTheServerReads(t *testing.T) {
 	}
 }
 
+// TestFitsBinary: the binary form fits a column where the digits do.
+func TestFitsBinary(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(5, 6))
+	for range 20_000 {
+		d, err := marketdata.ParseDecimal(randomDigits(rnd))
+		if err != nil {
+			t.Fatal(err)
+		}
+		precision := 1 + rnd.IntN(40)
+		l := numericLimit{precision, rnd.IntN(precision + 5)}
+		if got, want := l.fitsBinary(appendNumeric(nil, d)), l.fits(d); got != want {
+			t.Errorf("%s fits numeric(%d,%d): %v, want %v", d, l.precision, l.scale, got, want)
+		}
+	}
+}
+
 func BenchmarkNumeric(b *testing.B) {
 	d, err := marketdata.ParseDecimal("28258.07646028")
 	if err != nil {

@@ -110,26 +110,31 @@ func classifyOpen(doing string, err error) error {
 // admit makes the tables of the claims' kinds and refuses the claims that have
 // none. It returns the indexes of the others.
 func (s *Sink) admit(ctx context.Context, claims []connect.Claim, positions []connect.Position) ([]int, error) {
-	cfg := s.connector.cfg
 	var kinds []marketdata.Kind
 	for i := range claims {
-		if kind, _, ok := marketdata.KindOfTopic(claims[i].Topic); ok && !cfg.ignored(kind) && !slices.Contains(kinds, kind) {
-			kinds = append(kinds, kind)
-		}
+		of, _ := s.connector.kindsOf(claims[i].Topic)
+		kinds = append(kinds, of...)
 	}
 	slices.Sort(kinds)
+	kinds = slices.Compact(kinds)
 	flawed, err := s.connector.schema.ensure(ctx, s.conn, kinds)
 	if err != nil {
 		return nil, err
 	}
 	var known []int
 	for i := range claims {
-		kind, _, ok := marketdata.KindOfTopic(claims[i].Topic)
-		switch flaw := flawed[kind]; {
-		case !ok && !cfg.ignoredTopic(claims[i].Topic):
+		of, ok := s.connector.kindsOf(claims[i].Topic)
+		var flaw *flawedError
+		for _, kind := range of {
+			if flaw == nil {
+				flaw = flawed[kind]
+			}
+		}
+		switch {
+		case !ok:
 			positions[i] = refuse(claims[i].TopicPartition, "its name tells no kind of market data",
-				"narrow topics or topics.regex, or name the kind in kinds.ignore")
-		case ok && flaw != nil:
+				"narrow topics or topics.regex, name the kind in kinds.ignore, or say in value.converter who wrote it")
+		case flaw != nil:
 			positions[i] = refuse(claims[i].TopicPartition, flaw.Error(), "run: "+flaw.fix())
 		default:
 			known = append(known, i)

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/qicore/tickconnect/connect"
+	"github.com/qicore/tickconnect/converters"
 )
 
 // Plugin is the timescale-sink.
@@ -37,6 +38,13 @@ type Counters struct {
 	BackendsEnded      atomic.Int64 // backends ended since they held ledger rows too long
 	PutRetries         atomic.Int64 // transactions made again at once, after a deadlock and the like
 	ChunksMade         atomic.Int64 // chunks made ahead of the transactions that need them
+
+	// Of records that a converter reads.
+	FloatDecimals atomic.Int64 // decimals that were JSON numbers
+	LongFloats    atomic.Int64 // those of them with more than 15 digits
+	ReceiveTimes  atomic.Int64 // records whose time is when their producer received them
+	MillisTimes   atomic.Int64 // records whose times were in milliseconds where seconds are the rule
+	QuoteAmounts  atomic.Int64 // records with an amount in the quote currency
 }
 
 // Connector is one configured database, shared by its sinks.
@@ -48,6 +56,7 @@ type Connector struct {
 	pool       *pgxpool.Pool
 	schema     *schemaCache
 	statements ledgerStatements
+	converter  converters.Converter // nil for the native form
 	preparer   *preparer
 	counters   Counters
 	outbox     outbox
@@ -77,7 +86,8 @@ func New(name string, cfg *Config, env connect.Env) (*Connector, error) {
 		outbox: outbox{gate: newGate()},
 	}
 	c.schema = newSchemaCache(cfg, c.log)
-	c.preparer = newPreparer(cfg, c.schema, &c.counters)
+	c.converter = cfg.Converter()
+	c.preparer = newPreparer(cfg, c.converter, c.schema, &c.counters)
 	return c, nil
 }
 

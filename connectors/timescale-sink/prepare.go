@@ -9,15 +9,17 @@ import (
 	"time"
 
 	"github.com/qicore/tickconnect/connect"
+	"github.com/qicore/tickconnect/converters"
 	"github.com/qicore/tickconnect/marketdata"
 )
 
 // preparer turns records into rows. It is safe for concurrent use.
 type preparer struct {
-	cfg      *Config
-	decoders sync.Pool // of *decoding
-	info     *schemaCache
-	counters *Counters
+	cfg       *Config
+	converter converters.Converter // nil for the native form
+	decoders  sync.Pool            // of *decoding
+	info      *schemaCache
+	counters  *Counters
 }
 
 // decoding is what decoding one record needs; it is reused so that a record
@@ -33,15 +35,18 @@ type decoding struct {
 	analytics marketdata.Analytics
 }
 
-func newPreparer(cfg *Config, info *schemaCache, counters *Counters) *preparer {
+func newPreparer(cfg *Config, converter converters.Converter, info *schemaCache, counters *Counters) *preparer {
 	return &preparer{
-		cfg: cfg, info: info, counters: counters,
+		cfg: cfg, converter: converter, info: info, counters: counters,
 		decoders: sync.Pool{New: func() any { return &decoding{now: time.Now()} }},
 	}
 }
 
 // prepare implements connect.Preparer.
 func (p *preparer) prepare(dst []byte, topic string, partition int32, r *connect.Record) ([]byte, error) {
+	if p.converter != nil {
+		return p.convert(dst, topic, partition, r)
+	}
 	kind, exchange, ok := marketdata.KindOfTopic(topic)
 	switch {
 	case ok && p.cfg.ignored(kind), !ok && p.cfg.ignoredTopic(topic), r.Value == nil:
@@ -55,12 +60,12 @@ func (p *preparer) prepare(dst []byte, topic string, partition int32, r *connect
 	d := p.decoders.Get().(*decoding)
 	defer p.decoders.Put(d)
 	defer d.release(kind)
-	w := rowWriter{buf: dst, kind: kind, limits: p.info.limits(kind), topicExchange: exchange}
-	err := d.write(&w, r, topic, partition)
+	w := rowWriter{buf: dst, kind: kind, limits: p.info.limits(kind), topicExchange: exchange, at: recordAt{topic, partition, r.Offset}}
+	err := d.write(&w, r)
 	if err != nil {
 		// A time may only look as if it lay too far ahead.
 		d.now = time.Now()
-		err = d.write(&w, r, topic, partition)
+		err = d.write(&w, r)
 	}
 	if err == nil {
 		err = w.err
@@ -78,6 +83,9 @@ func (p *preparer) prepare(dst []byte, topic string, partition int32, r *connect
 }
 
 func recordError(err error) error {
+	if errors.Is(err, connect.ErrFiltered) || connect.IsRetriable(err) {
+		return err
+	}
 	var bad *marketdata.Error
 	if errors.As(err, &bad) {
 		return &connect.RecordError{
@@ -91,62 +99,79 @@ func recordError(err error) error {
 	return &connect.RecordError{Stage: connect.StageValueConverter, Reason: "undecodable", Message: err.Error()}
 }
 
-// write decodes the record and writes its fields in the order of its table's
-// columns; the flags, the last one, are in the header. After an error nothing is written.
-func (d *decoding) write(w *rowWriter, r *connect.Record, topic string, partition int32) error {
+// write decodes the record and writes its row. After an error nothing is written.
+func (d *decoding) write(w *rowWriter, r *connect.Record) error {
 	switch w.kind {
 	case marketdata.KindPrice:
 		if err := d.Price(r.Value, d.now, &d.price); err != nil {
 			return err
 		}
-		v := &d.price
-		w.begin(v.Flags, v.ExchangeID).text(v.CoinID).text(v.ExchangeID).endKey(v.Time)
-		w.text(v.Symbol).decimal(v.USDPrice).decimal(v.MarketCap).decimal(v.Volume24h)
-		w.text(v.Source).text(v.Attribution)
+		w.price(&d.price)
 	case marketdata.KindOHLCV:
 		if err := d.OHLCV(r.Value, d.now, &d.ohlcv); err != nil {
 			return err
 		}
-		v := &d.ohlcv
-		w.begin(v.Flags, v.ExchangeID).text(v.ExchangeID).text(v.Symbol).text(v.Interval).text(v.Source).endKey(v.Time)
-		w.decimal(v.Open).decimal(v.High).decimal(v.Low).decimal(v.Close).decimal(v.Volume).decimal(v.QuoteVolume)
-		w.integer(v.Trades).decimal(v.VWAP).boolean(v.Closed)
+		w.ohlcv(&d.ohlcv)
 	case marketdata.KindLevel1:
 		if err := d.Level1(r.Value, d.now, &d.level1); err != nil {
 			return err
 		}
-		v := &d.level1
-		w.begin(v.Flags, v.ExchangeID).text(v.ExchangeID).text(v.Symbol).endKey(v.Time)
-		w.decimal(v.BidPrice).decimal(v.BidSize).decimal(v.AskPrice).decimal(v.AskSize).decimal(v.Sequence)
-		w.optional(v.Source)
+		w.level1(&d.level1)
 	case marketdata.KindTrade:
 		if err := d.Trade(r.Value, d.now, &d.trade); err != nil {
 			return err
 		}
-		v := &d.trade
-		w.begin(v.Flags, v.ExchangeID).text(v.ExchangeID).text(v.Symbol)
-		if v.TradeID != "" {
-			w.text(v.TradeID)
-		} else {
-			w.originID(topic, partition, r.Offset)
-		}
-		w.endKey(v.Time)
-		w.decimal(v.Price).decimal(v.Size).optional(v.Side).optional(v.Source)
+		w.trade(&d.trade)
 	case marketdata.KindAnalytics:
 		if err := d.Analytics(r.Value, d.now, &d.analytics); err != nil {
 			return err
 		}
-		v := &d.analytics
-		exchange := v.ExchangeID
-		if exchange == "" {
-			exchange = w.topicExchange
-		}
-		w.begin(v.Flags, exchange).text(exchange).text(v.Symbol).text(v.Source).endKey(v.Time)
-		w.decimal(v.TotalMarketCap).decimal(v.TotalVolume).decimal(v.BTCDominance).decimal(v.ETHDominance)
-		w.decimal(v.ActiveCryptocurrencies).decimal(v.Markets).decimal(v.MarketCapChange24h)
-		w.json(v.Metrics).optional(v.Attribution)
+		w.analytics(&d.analytics)
 	}
 	return nil
+}
+
+// The fields of a row are written in the order of its table's columns; the
+// flags, the last one, are in the header.
+
+func (w *rowWriter) price(v *marketdata.Price) {
+	w.begin(v.Flags, v.ExchangeID).text(v.CoinID).text(v.ExchangeID).endKey(v.Time)
+	w.text(v.Symbol).decimal(v.USDPrice).decimal(v.MarketCap).decimal(v.Volume24h)
+	w.text(v.Source).text(v.Attribution).end()
+}
+
+func (w *rowWriter) ohlcv(v *marketdata.OHLCV) {
+	w.begin(v.Flags, v.ExchangeID).text(v.ExchangeID).text(v.Symbol).text(v.Interval).text(v.Source).endKey(v.Time)
+	w.decimal(v.Open).decimal(v.High).decimal(v.Low).decimal(v.Close).decimal(v.Volume).decimal(v.QuoteVolume)
+	w.integer(v.Trades).decimal(v.VWAP).boolean(v.Closed).end()
+}
+
+func (w *rowWriter) level1(v *marketdata.Level1) {
+	w.begin(v.Flags, v.ExchangeID).text(v.ExchangeID).text(v.Symbol).endKey(v.Time)
+	w.decimal(v.BidPrice).decimal(v.BidSize).decimal(v.AskPrice).decimal(v.AskSize).decimal(v.Sequence)
+	w.optional(v.Source).end()
+}
+
+func (w *rowWriter) trade(v *marketdata.Trade) {
+	w.begin(v.Flags, v.ExchangeID).text(v.ExchangeID).text(v.Symbol)
+	if v.TradeID != "" {
+		w.text(v.TradeID)
+	} else {
+		w.originID()
+	}
+	w.endKey(v.Time)
+	w.decimal(v.Price).decimal(v.Size).optional(v.Side).optional(v.Source).end()
+}
+
+func (w *rowWriter) analytics(v *marketdata.Analytics) {
+	exchange := v.ExchangeID
+	if exchange == "" {
+		exchange = w.topicExchange
+	}
+	w.begin(v.Flags, exchange).text(exchange).text(v.Symbol).text(v.Source).endKey(v.Time)
+	w.decimal(v.TotalMarketCap).decimal(v.TotalVolume).decimal(v.BTCDominance).decimal(v.ETHDominance)
+	w.decimal(v.ActiveCryptocurrencies).decimal(v.Markets).decimal(v.MarketCapChange24h)
+	w.json(v.Metrics).optional(v.Attribution).end()
 }
 
 // release lets go of the record's value, to which the decoded texts refer.

@@ -144,7 +144,7 @@ func (s *Sink) putOnce(ctx context.Context, p *plan, careful bool) ([]connect.Co
 	if err := s.ensureChunks(ctx, p); err != nil {
 		return nil, err
 	}
-	counts := slices.Clone(p.counts)
+	counts := p.beginCounts()
 	replaced, err := s.replaceSteps(ctx, p.batch)
 	if err != nil {
 		return nil, err
@@ -158,6 +158,9 @@ func (s *Sink) putOnce(ctx context.Context, p *plan, careful bool) ([]connect.Co
 		}
 		if g == nil { // it was there a moment ago
 			return nil, fmt.Errorf("the table of %s does not fit any more", tables[t].kind)
+		}
+		if err := g.checkLimits(p.batch, rows); err != nil {
+			return nil, err
 		}
 		for chunk := range slices.Chunk(rows, s.connector.statementRows) {
 			if len(chunk) < s.connector.cfg.CopyMin || careful || !g.copies || paced.merge && !g.tape {
@@ -194,7 +197,34 @@ func (s *Sink) putOnce(ctx context.Context, p *plan, careful bool) ([]connect.Co
 	if err := s.countMerges(ctx, merges, counts); err != nil {
 		return nil, err
 	}
+	p.endCounts(counts)
 	return counts, s.run(ctx, s.endSteps(p, counts))
+}
+
+// checkLimits looks at numbers again that a column would round: it may keep fewer
+// digits than when the rows were prepared.
+func (g *target) checkLimits(b *connect.Batch, rows []*row) error {
+	if g.limits == nil {
+		return nil
+	}
+	columns := g.table.rowColumns()
+	for _, r := range rows {
+		fields := r.fields
+		for i := range len(columns) - 1 { // the flags are in the header
+			var field []byte
+			field, fields = cutField(fields)
+			if l := g.limits[i]; l.precision > 0 && len(field) > 4 && !l.fitsBinary(field[4:]) {
+				return &connect.BadDataError{
+					At: b.Parts[r.part].TopicPartition, Offset: r.offset,
+					Record: connect.RecordError{
+						Stage: connect.StageTaskPut, Reason: "numeric_does_not_fit", Column: columns[i].name,
+						Message: fmt.Sprintf("%s: a number does not fit numeric(%d,%d) without being changed", columns[i].name, l.precision, l.scale),
+					},
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // ensureTables looks at the tables again where they may have changed, so that

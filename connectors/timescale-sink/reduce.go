@@ -2,6 +2,7 @@ package timescalesink
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -14,6 +15,8 @@ type plan struct {
 	batch *connect.Batch
 	// counts are the fates, by part, that are known before the database is asked.
 	counts []connect.Counts
+	// several are the records that gave more rows than one.
+	several []*several
 	// rows are by table, in the fixed order of tables: one row for each key, in the
 	// order of keys; a tape's in the order of the batch.
 	rows [5][]*row
@@ -43,10 +46,10 @@ func (s *Sink) makePlan(b *connect.Batch) (*plan, error) {
 	s.arena = slices.Grow(s.arena, b.Records())
 	for i := range b.Parts {
 		part := &b.Parts[i]
-		open := s.open[part.TopicPartition]
 		if err := part.Check(); err != nil {
 			return nil, err
 		}
+		topicID := s.open[part.TopicPartition].topicID
 		p.counts[i].Absent, p.counts[i].Expired = part.Absent, part.Expired
 		for j := range part.Records {
 			r := &part.Records[j]
@@ -56,21 +59,10 @@ func (s *Sink) makePlan(b *connect.Batch) (*plan, error) {
 				p.dead = append(p.dead, deadRecord{i, r})
 			case r.Filtered:
 				p.counts[i].Filtered++
-			case len(r.Row) < rowHeaderBytes:
-				return nil, fmt.Errorf("%s@%d: the record has no row; it was not prepared", part.TopicPartition, r.Offset)
 			default:
-				kind, parsed := parseRow(r.Row)
-				if kind < marketdata.KindPrice || kind > marketdata.KindAnalytics {
-					return nil, fmt.Errorf("%s@%d: the record's row is none of this sink", part.TopicPartition, r.Offset)
+				if err := s.planRecord(p, i, topicID, r); err != nil {
+					return nil, fmt.Errorf("%s@%d: %w", part.TopicPartition, r.Offset, err)
 				}
-				parsed.part, parsed.topicID, parsed.partition = i, open.topicID, part.Partition
-				parsed.offset, parsed.millis = r.Offset, storedMillis(r.Timestamp)
-				s.arena = append(s.arena, parsed)
-				t := int(kind) - 1
-				if p.rows[t] == nil {
-					p.rows[t] = make([]*row, 0, b.Records())
-				}
-				p.rows[t] = append(p.rows[t], &s.arena[len(s.arena)-1])
 			}
 		}
 	}
@@ -82,9 +74,47 @@ func (s *Sink) makePlan(b *connect.Batch) (*plan, error) {
 	return p, nil
 }
 
+var errForeignRow = errors.New("the record's row is none of this sink, or it was not prepared")
+
+// planRecord takes in the rows of a good record.
+func (s *Sink) planRecord(p *plan, part int, topicID int32, r *connect.Record) error {
+	tp := p.batch.Parts[part].TopicPartition
+	var together *several
+	for rest, index := r.Row, int32(0); ; index++ {
+		kind, parsed, behind, ok := parseRow(rest)
+		if !ok || kind < marketdata.KindPrice || int(kind) > len(tables) {
+			return errForeignRow
+		}
+		if len(behind) > 0 && together == nil {
+			together = &several{part: part}
+			p.several = append(p.several, together)
+		}
+		parsed.several, parsed.part = together, part
+		parsed.topicID, parsed.partition, parsed.index = topicID, tp.Partition, index
+		parsed.offset, parsed.millis = r.Offset, storedMillis(r.Timestamp)
+		if len(s.arena) == cap(s.arena) { // rows that are in the old one stay where they are
+			s.arena = make([]row, 0, 2*cap(s.arena)+16)
+		}
+		s.arena = append(s.arena, parsed)
+		t := int(kind) - 1
+		if p.rows[t] == nil {
+			p.rows[t] = make([]*row, 0, p.batch.Records())
+		}
+		p.rows[t] = append(p.rows[t], &s.arena[len(s.arena)-1])
+		if rest = behind; len(rest) == 0 {
+			return nil
+		}
+	}
+}
+
 // reduce sorts rows by their key and keeps the newest of each.
 func (p *plan) reduce(rows []*row) []*row {
-	slices.SortFunc(rows, func(a, b *row) int { return bytes.Compare(a.key(), b.key()) })
+	slices.SortFunc(rows, func(a, b *row) int {
+		if c := bytes.Compare(a.key(), b.key()); c != 0 {
+			return c
+		}
+		return int(a.index - b.index)
+	})
 	kept := rows[:0]
 	for _, r := range rows {
 		last := len(kept) - 1
@@ -93,10 +123,20 @@ func (p *plan) reduce(rows []*row) []*row {
 			continue
 		}
 		loser := r
-		if r.newerThan(kept[last]) {
+		// Of one record's rows the last one counts.
+		if r.newerThan(kept[last]) || r.sameRecord(kept[last]) {
 			loser, kept[last] = kept[last], r
 		}
-		p.counts[loser.part].Merged++
+		p.lose(loser)
 	}
 	return kept
+}
+
+// lose counts a row that another of its key displaced.
+func (p *plan) lose(r *row) {
+	if r.several != nil {
+		r.several.known = max(r.several.known, fateMerged)
+		return
+	}
+	p.counts[r.part].Merged++
 }

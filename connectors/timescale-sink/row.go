@@ -13,15 +13,17 @@ import (
 //	kind     1 byte
 //	flags    2 bytes, big-endian
 //	keyLen   4 bytes, big-endian: how many bytes of the fields are the natural key
+//	size     4 bytes, big-endian: how many bytes the fields are
 //	fields   those of table.rowColumns but for the flags, which COPY and an INSERT
 //	         take in different forms
 //
 // The key's columns come first, so that two rows of one natural key begin with
-// the same bytes, and the last of them is the time.
-const rowHeaderBytes = 1 + 2 + 4
+// the same bytes, and the last of them is the time. A record that gives several
+// rows has them one behind the other.
+const rowHeaderBytes = 1 + 2 + 4 + 4
 
 func beginRow(dst []byte, kind marketdata.Kind, flags marketdata.Flags) []byte {
-	return append(dst, byte(kind), byte(flags>>8), byte(flags), 0, 0, 0, 0)
+	return append(dst, byte(kind), byte(flags>>8), byte(flags), 0, 0, 0, 0, 0, 0, 0, 0)
 }
 
 // endKey records that the key ends here; the row began at start.
@@ -30,11 +32,19 @@ func endKey(dst []byte, start int) []byte {
 	return dst
 }
 
+// endRow records that the fields end here; the row began at start.
+func endRow(dst []byte, start int) []byte {
+	binary.BigEndian.PutUint32(dst[start+7:], uint32(len(dst)-start-rowHeaderBytes))
+	return dst
+}
+
 // row is a prepared row with its origin.
 type row struct {
-	fields []byte
-	keyLen int
-	flags  marketdata.Flags
+	fields  []byte
+	keyLen  int
+	flags   marketdata.Flags
+	several *several // of a record that gave more rows than this; nil else
+	index   int32    // of the row in its record
 
 	part      int // index of the batch's part
 	topicID   int32
@@ -50,12 +60,21 @@ func (r *row) micros() int64 {
 	return int64(binary.BigEndian.Uint64(r.fields[r.keyLen-8:])) + postgresEpochMicros
 }
 
-func parseRow(raw []byte) (marketdata.Kind, row) {
-	return marketdata.Kind(raw[0]), row{
-		fields: raw[rowHeaderBytes:],
-		keyLen: int(binary.BigEndian.Uint32(raw[3:])),
-		flags:  marketdata.Flags(binary.BigEndian.Uint16(raw[1:])),
+// parseRow cuts the first row off. ok is false where there is no whole one.
+func parseRow(raw []byte) (kind marketdata.Kind, r row, rest []byte, ok bool) {
+	if len(raw) < rowHeaderBytes {
+		return 0, row{}, nil, false
 	}
+	end := rowHeaderBytes + int(binary.BigEndian.Uint32(raw[7:]))
+	keyLen := int(binary.BigEndian.Uint32(raw[3:]))
+	if end > len(raw) || keyLen > end-rowHeaderBytes {
+		return 0, row{}, nil, false
+	}
+	return marketdata.Kind(raw[0]), row{
+		fields: raw[rowHeaderBytes:end],
+		keyLen: keyLen,
+		flags:  marketdata.Flags(binary.BigEndian.Uint16(raw[1:])),
+	}, raw[end:], true
 }
 
 // cutField cuts the first field off, with its length in front.
@@ -78,3 +97,6 @@ func (r *row) newerThan(o *row) bool {
 	}
 	return r.partition > o.partition
 }
+
+// sameRecord says whether both rows are of one record.
+func (r *row) sameRecord(o *row) bool { return r.several != nil && r.several == o.several }

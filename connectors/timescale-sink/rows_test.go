@@ -164,7 +164,7 @@ func (f *fixture) wantModel(c *Connector, s *Sink, tps []connect.TopicPartition,
 	var d marketdata.Decoder
 	for _, p := range tps {
 		for _, r := range prepared(c, p, logs[p]...) {
-			_, parsed := parseRow(r.Row)
+			_, parsed, _, _ := parseRow(r.Row)
 			parsed.topicID, parsed.partition = s.open[p].topicID, p.Partition
 			parsed.offset, parsed.millis = r.Offset, r.Timestamp
 			var sent marketdata.Trade
@@ -439,5 +439,51 @@ func TestPaceAdapts(t *testing.T) {
 	}
 	if paced.merge {
 		t.Fatal("after merges that only inserted COPY should be tried again")
+	}
+}
+
+// TestRecordOfSeveralRows: a record may give many rows, and has one fate.
+func TestRecordOfSeveralRows(t *testing.T) {
+	t.Parallel()
+	for name, copyMin := range map[string]int{"COPY": 1, "INSERT": 1000} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := setup(t, func(c *Config) { c.CopyMin = copyMin })
+			c := f.connector()
+			p, q := tp(trades, 0), tp(trades, 1)
+			s := f.opened(c, p, q)
+			// together makes one record of the rows of several.
+			together := func(tp connect.TopicPartition, records ...connect.Record) connect.Part {
+				one := records[0]
+				for _, r := range prepared(c, tp, records...) {
+					one.Row = append(one.Row, r.Row...)
+				}
+				one.Key, one.Value = nil, nil
+				return connect.Part{TopicPartition: tp, Start: one.Offset, Next: one.Offset + 1, Records: []connect.Record{one}}
+			}
+			inserted, written := connect.Counts{Written: 1, Inserted: 1}, connect.Counts{Written: 1}
+			f.wantCounts(f.put(s, together(p, trade(0, 0, "a", "1"), trade(0, 0, "b", "1"))), inserted)
+			f.wantCounts(f.put(s, together(p, trade(1, 1, "b", "2"), trade(1, 1, "c", "2"))), inserted)
+			f.wantCounts(f.put(s, together(p, trade(2, 2, "a", "3"), trade(2, 2, "b", "3"))), written)
+			f.wantCounts(f.put(s, together(p, trade(3, 3, "d", "4"), trade(3, 3, "d", "5"))), inserted)
+			f.wantCounts(f.put(s, together(q, trade(0, -9, "a", "6"), trade(0, -9, "b", "6"))), connect.Counts{Stale: 1})
+			f.wantCounts(f.put(s, together(q, trade(1, -8, "a", "7"), trade(1, -8, "e", "7"))), inserted)
+			for id, want := range map[string]string{"a": "3", "b": "3", "c": "2", "d": "5", "e": "7"} {
+				if got := f.price(id); got != want {
+					t.Errorf("%s = %s, want %s", id, got, want)
+				}
+			}
+			// All rows of the first lose to those of the second, in one batch.
+			both := together(p, trade(4, 4, "x", "1"), trade(4, 4, "y", "1"))
+			second := together(p, trade(5, 5, "x", "2"), trade(5, 5, "y", "2"))
+			both.Records, both.Next = append(both.Records, second.Records...), 6
+			f.wantCounts(f.put(s, both), connect.Counts{Written: 1, Inserted: 1, Merged: 1})
+
+			if _, err := c.Admin().Reset(f.ctx(), Reset{Next: map[connect.TopicPartition]int64{p: 2}}); err != nil {
+				t.Fatal(err)
+			}
+			s = f.opened(c, p)
+			f.wantCounts(f.put(s, together(p, trade(2, 2, "a", "3"), trade(2, 2, "b", "3"))), connect.Counts{Unchanged: 1})
+		})
 	}
 }

@@ -16,15 +16,25 @@ type rowWriter struct {
 	kind          marketdata.Kind
 	limits        []numericLimit // by column; nil where no column has a limit
 	topicExchange string
+	at            recordAt
+	rows          int32 // that were begun
 
 	column   int
 	mismatch bool // the value's exchange is not the topic's
 	err      error
 }
 
+// recordAt is where a record lies.
+type recordAt struct {
+	topic     string
+	partition int32
+	offset    int64
+}
+
 // begin writes the header. The value's exchange beats the topic's.
 func (w *rowWriter) begin(flags marketdata.Flags, exchange string) *rowWriter {
-	w.start = len(w.buf)
+	w.start, w.column = len(w.buf), 0
+	w.rows++
 	w.mismatch = w.topicExchange != "" && exchange != w.topicExchange
 	w.buf = beginRow(w.buf, w.kind, flags)
 	return w
@@ -36,6 +46,9 @@ func (w *rowWriter) endKey(t time.Time) {
 	w.buf = appendInt8Elem(w.buf, t.UnixMicro()-postgresEpochMicros)
 	w.buf = endKey(w.buf, w.start)
 }
+
+// end says that the row is written.
+func (w *rowWriter) end() { w.buf = endRow(w.buf, w.start) }
 
 func (w *rowWriter) null() *rowWriter {
 	w.column++
@@ -69,15 +82,19 @@ func (w *rowWriter) json(s string) *rowWriter {
 	return w
 }
 
-// originID is the id of a trade whose venue gives none: where its record lies.
-func (w *rowWriter) originID(topic string, partition int32, offset int64) *rowWriter {
+// originID is the id of a trade whose venue gives none: where its record lies,
+// and which of the record's rows it is, from the second on.
+func (w *rowWriter) originID() {
 	w.column++
 	w.buf = w.sized(func(b []byte) []byte {
-		b = append(append(append(b, '@'), topic...), '/')
-		b = append(strconv.AppendInt(b, int64(partition), 10), '/')
-		return strconv.AppendInt(b, offset, 10)
+		b = append(append(append(b, '@'), w.at.topic...), '/')
+		b = append(strconv.AppendInt(b, int64(w.at.partition), 10), '/')
+		b = strconv.AppendInt(b, w.at.offset, 10)
+		if w.rows > 1 {
+			b = strconv.AppendInt(append(b, '/'), int64(w.rows-1), 10)
+		}
+		return b
 	})
-	return w
 }
 
 // sized appends what write appends, after its length.

@@ -29,9 +29,14 @@ func (s *Sink) replaceSteps(ctx context.Context, b *connect.Batch) ([]step, erro
 	byKind := map[marketdata.Kind][]*connect.Part{}
 	for i := range b.Parts {
 		part := &b.Parts[i]
-		kind, _, ok := marketdata.KindOfTopic(part.Topic)
-		if ok && s.connector.cfg.isTape(tableOf(kind)) && part.Start < s.open[part.TopicPartition].storedBelow {
-			byKind[kind] = append(byKind[kind], part)
+		if part.Start >= s.open[part.TopicPartition].storedBelow {
+			continue
+		}
+		kinds, _ := s.connector.kindsOf(part.Topic)
+		for _, kind := range kinds {
+			if s.connector.cfg.isTape(tableOf(kind)) {
+				byKind[kind] = append(byKind[kind], part)
+			}
 		}
 	}
 	const window = `t.origin_topic = w.topic AND t.origin_partition = w.partition

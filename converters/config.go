@@ -1,0 +1,60 @@
+package converters
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// native is the form of this product's own producers: the topic's name tells the
+// kind, and the sink reads it itself.
+const native = "native"
+
+// Config is what a sink's configuration embeds.
+type Config struct {
+	ValueConverter string `json:"value.converter" jsonschema:"description=The form of the records: native for those of this product's producers or the name of a program that wrote them.,enum=native,enum=cryptofeed"`
+	CryptofeedConfig
+}
+
+// Default gives the defaults.
+func Default() Config {
+	return Config{ValueConverter: native, CryptofeedConfig: DefaultCryptofeed()}
+}
+
+var names = []string{native, "cryptofeed"}
+
+// plain are Kafka Connect's converters that leave a JSON text as it is.
+var plain = []string{
+	"org.apache.kafka.connect.json.JsonConverter",
+	"org.apache.kafka.connect.storage.StringConverter",
+	"org.apache.kafka.connect.converters.ByteArrayConverter",
+}
+
+func (c *Config) name() string {
+	for _, class := range plain {
+		if c.ValueConverter == class || c.ValueConverter == class[strings.LastIndex(class, ".")+1:] {
+			return native
+		}
+	}
+	return c.ValueConverter
+}
+
+// Validate says what is wrong, each message beginning with the key.
+func (c *Config) Validate() error {
+	name := c.name()
+	if !slices.Contains(names, name) {
+		return fmt.Errorf("value.converter: %q is none of %s, nor a converter of Kafka Connect that reads plain JSON", c.ValueConverter, strings.Join(names, ", "))
+	}
+	if name == "cryptofeed" {
+		return c.CryptofeedConfig.Validate()
+	}
+	return nil
+}
+
+// Converter makes the converter; nil for the native form.
+func (c *Config) Converter() Converter {
+	if c.name() == "cryptofeed" {
+		return NewCryptofeed(c.CryptofeedConfig)
+	}
+	return nil
+}

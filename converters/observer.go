@@ -1,0 +1,32 @@
+package converters
+
+import (
+	"time"
+
+	"github.com/qicore/tickconnect/connect"
+)
+
+// Noticed is what a converter saw in one record that is no error, but that its
+// readers should be able to count.
+type Noticed struct {
+	// Floats counts the decimals that were JSON numbers: the producer may have had
+	// them as binary floats. LongFloats counts those of them with more than 15
+	// significant digits, whose last ones may then not be the exchange's.
+	Floats, LongFloats int
+	// ReceiveTime: the row's time is when the producer received the message, since it
+	// had none of the exchange.
+	ReceiveTime bool
+	// Milliseconds: a time that should be in seconds was in a finer unit.
+	Milliseconds bool
+	// QuoteAmount: an amount is stored that is in the quote currency.
+	QuoteAmount bool
+	// UnknownFields counts the fields that were ignored.
+	UnknownFields int
+}
+
+// Observer is a Converter that tells what it noticed.
+type Observer interface {
+	Converter
+	// Observe is Convert, and sets seen to what it noticed, also before an error.
+	Observe(topic string, r *connect.Record, now time.Time, rows Rows, seen *Noticed) error
+}

@@ -1,0 +1,92 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// TestCryptofeedTopics: what cryptofeed's Kafka backend writes, topics of its own
+// naming with one constant key, is stored by one connector that names it. The
+// sums over the rows are those over the records' own text.
+func TestCryptofeedTopics(t *testing.T) {
+	t.Parallel()
+	eachBroker(t, func(t *testing.T, brokers []string) {
+		root, err := moduleRoot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		file, err := os.Open(filepath.Join(root, "converters", "testdata", "cryptofeed.jsonl"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		s := newStack(t, brokers)
+		// The exchange and the symbol come from the value: the topics may end otherwise.
+		kinds, records, sizes := map[string]int{}, 0, new(big.Rat)
+		lines := bufio.NewScanner(file)
+		for lines.Scan() {
+			var line struct{ Topic, Value string }
+			if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
+				t.Fatal(err)
+			}
+			kind, _, _ := strings.Cut(line.Topic, "-")
+			kinds[kind]++
+			records++
+			var trade struct{ Amount json.Number }
+			if err := json.Unmarshal([]byte(line.Value), &trade); err != nil {
+				t.Fatal(err)
+			}
+			if kind == "trades" {
+				amount, ok := new(big.Rat).SetString(trade.Amount.String())
+				if !ok {
+					t.Fatalf("amount %q", trade.Amount)
+				}
+				sizes.Add(sizes, amount)
+			}
+			topic := line.Topic + "-" + s.id
+			s.createNamed(topic, 1, nil)
+			s.produceRaw(&kgo.Record{Topic: topic, Key: []byte(kind), Value: []byte(line.Value)})
+		}
+		if kinds["trades"] == 0 || kinds["candles"] == 0 || kinds["ticker"] == 0 {
+			t.Fatalf("the records are %v", kinds)
+		}
+		r := startReplica(t, "replica-0", s.config("replica-0", map[string]string{
+			"topics.regex": ".+-" + s.id, "value.converter": "cryptofeed", "value.converter.cryptofeed.version": "3",
+		}, ""))
+		var written, filtered, dead int
+		eventually(t, limit, func() string {
+			err := s.db.QueryRow(t.Context(), "SELECT coalesce(sum(written), 0)::int, coalesce(sum(filtered), 0)::int, coalesce(sum(dead_lettered), 0)::int FROM "+
+				s.table("connector_ledger")).Scan(&written, &filtered, &dead)
+			if err != nil || written+filtered+dead < records {
+				return fmt.Sprintf("%d written, %d filtered, %d dead of %d records, %v", written, filtered, dead, records, err)
+			}
+			return ""
+		})
+		stored := kinds["trades"] + kinds["candles"] + kinds["ticker"]
+		if written != stored || filtered != records-stored || dead != 0 {
+			t.Errorf("%d written, %d filtered, %d dead; want %d, %d, 0", written, filtered, dead, stored, records-stored)
+		}
+		var trades, bars, quotes int
+		var sum string
+		err = s.db.QueryRow(t.Context(), fmt.Sprintf(`SELECT (SELECT count(*) FROM %[1]s), (SELECT sum(size)::text FROM %[1]s), (SELECT count(*) FROM %s), (SELECT count(*) FROM %s)`,
+			s.table("crypto_trades"), s.table("crypto_ohlcv"), s.table("crypto_level1"))).Scan(&trades, &sum, &bars, &quotes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, ok := new(big.Rat).SetString(sum)
+		if !ok || got.Cmp(sizes) != 0 || trades != kinds["trades"] || bars != kinds["candles"] || quotes != kinds["ticker"] {
+			t.Errorf("%d trades of %s in all, %d bars, %d quotes; want %v, %s", trades, sum, bars, quotes, kinds, sizes.FloatString(20))
+		}
+		r.waitHealth(http.StatusOK)
+		r.terminate(limit)
+	})
+}
