@@ -385,7 +385,7 @@ func (rec *cryptofeedRecord) side() string {
 		return ""
 	}
 	rec.blame(cfSide, marketdata.ReasonOutOfRange, "is the maker's in COINBASE trades of cryptofeed 2 and the taker's in those of 3, "+
-		"and nothing in the record tells which: set value.converter.cryptofeed.version to 2, 3 or mixed and redrive")
+		"and nothing in the record tells which: set value.converter.cryptofeed.version to 2, 3 or mixed, then go back with connector offsets reset")
 	return ""
 }
 
