@@ -14,17 +14,17 @@ import (
 type Converter interface {
 	// Kinds says which kinds the records of a topic may give: nil where the topic's
 	// name tells that it is not for this converter, and empty but not nil where it is
-	// but holds nothing that is stored. It is asked before a record is
-	// read, so that the kinds' tables are there.
+	// but holds nothing that is stored. It is asked before a record is read, so that
+	// the kinds' tables are there.
 	Kinds(topic string) []marketdata.Kind
 	// Convert gives the rows of one record, all or none. now bounds their times.
 	//
 	// It returns a *[marketdata.Error] for a bad record, an error that wraps
 	// [connect.ErrFiltered] for one that holds nothing to store, as a control
-	// message, an error that [connect.IsRetriable] knows for an outage of what it
-	// needs, and the errors of rows as they are. What it gave to rows before an error
-	// counts as not given. The texts of a row may refer to the record's bytes and to
-	// buffers that the converter uses again after the call to rows.
+	// message, and the errors of rows as they are. Every other error makes a dead
+	// letter: it must not need anything that may be away (promise 6). What it gave to
+	// rows before an error counts as not given. The texts of a row may refer to the
+	// record's bytes and to buffers that the converter uses again after the call.
 	Convert(topic string, r *connect.Record, now time.Time, rows Rows) error
 }
 

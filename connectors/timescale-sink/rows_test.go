@@ -479,11 +479,19 @@ func TestRecordOfSeveralRows(t *testing.T) {
 			both.Records, both.Next = append(both.Records, second.Records...), 6
 			f.wantCounts(f.put(s, both), connect.Counts{Written: 1, Inserted: 1, Merged: 1})
 
-			if _, err := c.Admin().Reset(f.ctx(), Reset{Next: map[connect.TopicPartition]int64{p: 2}}); err != nil {
+			// A replay of a record of which one row is stale by now and the other unchanged,
+			// whichever of them is looked at last.
+			f.wantCounts(f.put(s, together(p, trade(6, 6, "m", "1"), trade(6, 6, "n", "1"))), inserted)
+			f.wantCounts(f.put(s, together(p, trade(7, 7, "o", "1"), trade(7, 7, "p", "1"))), inserted)
+			f.wantCounts(f.put(s, together(q, trade(2, 99, "m", "9"), trade(2, 99, "p", "9"))), written)
+			if _, err := c.Admin().Reset(f.ctx(), Reset{Next: map[connect.TopicPartition]int64{p: 3}}); err != nil {
 				t.Fatal(err)
 			}
 			s = f.opened(c, p)
-			f.wantCounts(f.put(s, together(p, trade(2, 2, "a", "3"), trade(2, 2, "b", "3"))), connect.Counts{Unchanged: 1})
+			f.wantCounts(f.put(s, together(p, trade(3, 3, "d", "4"), trade(3, 3, "d", "5"))), connect.Counts{Unchanged: 1})
+			f.wantCounts(f.put(s, part(c, p, trade(4, 4, "x", "1"), trade(5, 5, "y", "2"))), connect.Counts{Unchanged: 1, Stale: 1})
+			f.wantCounts(f.put(s, together(p, trade(6, 6, "m", "1"), trade(6, 6, "n", "1"))), connect.Counts{Stale: 1})
+			f.wantCounts(f.put(s, together(p, trade(7, 7, "o", "1"), trade(7, 7, "p", "1"))), connect.Counts{Stale: 1})
 		})
 	}
 }
