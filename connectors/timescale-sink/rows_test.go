@@ -442,6 +442,34 @@ func TestPaceAdapts(t *testing.T) {
 	}
 }
 
+// TestTally: a record of several rows has the highest fate of them, in whatever
+// order they come, and in each attempt anew.
+func TestTally(t *testing.T) {
+	t.Parallel()
+	for _, order := range [][]fate{
+		{fateMerged, fateStale, fateInserted}, {fateInserted, fateStale, fateMerged}, {fateStale, fateInserted, fateMerged},
+	} {
+		p := &plan{counts: make([]connect.Counts, 2), several: []*several{{part: 1, known: fateMerged}}}
+		for range 2 {
+			counts := p.beginCounts()
+			for _, f := range order {
+				tally(counts, &row{part: 1, several: p.several[0]}, f)
+			}
+			tally(counts, &row{part: 0}, fateUnchanged)
+			p.endCounts(counts)
+			if want := (connect.Counts{Written: 1, Inserted: 1}); counts[1] != want || counts[0] != (connect.Counts{Unchanged: 1}) {
+				t.Errorf("%v: counted %+v, want %+v of the record and 1 unchanged", order, counts, want)
+			}
+		}
+		again := p.beginCounts() // an attempt in which the rows were there already
+		tally(again, &row{part: 1, several: p.several[0]}, fateUnchanged)
+		p.endCounts(again)
+		if want := (connect.Counts{Unchanged: 1}); again[1] != want {
+			t.Errorf("%v: the next attempt counted %+v, want %+v", order, again[1], want)
+		}
+	}
+}
+
 // TestRecordOfSeveralRows: a record may give many rows, and has one fate.
 func TestRecordOfSeveralRows(t *testing.T) {
 	t.Parallel()
