@@ -50,8 +50,10 @@ type Connector interface {
 // they are queued: off the lane, concurrently, and dropping the raw bytes.
 type Preparer interface {
 	// Prepare appends the record's row to dst and returns it. It returns ErrFiltered
-	// or a *RecordError for a record that is not to be stored; it knows no other
-	// error, keeps nothing of r, and is safe for concurrent use.
+	// or a *RecordError for a record that is not to be stored, and a Retriable error
+	// where something that it needs is away: it is called again with the record, and
+	// its partition waits. It may take seconds, keeps nothing of r, and is safe for
+	// concurrent use.
 	Prepare(dst []byte, topic string, partition int32, r *Record) ([]byte, error)
 }
 

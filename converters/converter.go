@@ -21,9 +21,10 @@ type Converter interface {
 	//
 	// It returns a *[marketdata.Error] for a bad record, an error that wraps
 	// [connect.ErrFiltered] for one that holds nothing to store, as a control
-	// message, and the errors of rows as they are. Every other error makes a dead
-	// letter: it must not need anything that may be away (promise 6). What it gave to
-	// rows before an error counts as not given. The texts of a row may refer to the
+	// message, a [connect.Retriable] error where something that it needs is away, as a
+	// schema registry: it is called again, and the partition waits (promise 6); and
+	// the errors of rows as they are. Every other error makes a dead letter. What it
+	// gave to rows before an error counts as not given. The texts of a row may refer to the
 	// record's bytes and to buffers that the converter uses again after the call.
 	Convert(topic string, r *connect.Record, now time.Time, rows Rows) error
 }

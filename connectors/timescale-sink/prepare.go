@@ -83,7 +83,7 @@ func (p *preparer) prepare(dst []byte, topic string, partition int32, r *connect
 }
 
 func recordError(err error) error {
-	if errors.Is(err, connect.ErrFiltered) {
+	if errors.Is(err, connect.ErrFiltered) || connect.IsRetriable(err) {
 		return err
 	}
 	var bad *marketdata.Error

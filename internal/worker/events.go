@@ -90,6 +90,14 @@ func (t *task) notProved(sess connect.Session, tp connect.TopicPartition, err er
 	}
 }
 
+// notPrepared says why the next record of a partition waits before it is queued,
+// or with nil that it does no more.
+func (t *task) notPrepared(sess connect.Session, tp connect.TopicPartition, err error) {
+	if p := t.parts[tp]; p != nil && p.sess == sess {
+		p.unprepared = err
+	}
+}
+
 // askProof asks for a read of the partition's gaps, unless it holds its share
 // already and can store something first (promise 8).
 func (t *task) askProof(p *part) {

@@ -22,15 +22,16 @@ type inbox struct {
 	slab     []byte
 	arriving connect.Record
 
-	mu      sync.Mutex
-	pending []connect.Record
-	spare   []connect.Record
-	waiting int64 // bytes of pending
-	held    int64 // bytes of what the task holds
-	queued  bool  // the lane knows of it
-	paused  bool
-	closed  bool
-	room    chan struct{}
+	mu         sync.Mutex
+	pending    []connect.Record
+	spare      []connect.Record
+	waiting    int64 // bytes of pending
+	held       int64 // bytes of what the task holds
+	queued     bool  // the lane knows of it
+	paused     bool
+	unprepared bool // the record on its way waits for what it needs
+	closed     bool
+	room       chan struct{}
 }
 
 func newInbox(sess connect.Session, tp connect.TopicPartition, l *lane, share *atomic.Int64) *inbox {
@@ -47,7 +48,11 @@ func (b *inbox) deliver(r connect.Record) bool {
 		return false
 	}
 	b.arriving = r
-	b.slab = b.lane.w.prepare(b.slab, b.TopicPartition, &b.arriving, false)
+	var away error
+	b.slab, away = b.lane.w.prepare(b.slab, b.TopicPartition, &b.arriving, false)
+	if away != nil && !b.waitPrepared(away) {
+		return false
+	}
 	size := b.arriving.SizeBytes()
 	b.mu.Lock()
 	if !b.closed && b.isFull(size) {
@@ -67,6 +72,33 @@ func (b *inbox) deliver(r connect.Record) bool {
 		b.lane.arrived(b)
 	}
 	return true
+}
+
+// waitPrepared holds the partition until the record on its way is prepared or the
+// session has ended. After pauseAfter fetching is paused meanwhile.
+func (b *inbox) waitPrepared(away error) (ok bool) {
+	b.setUnprepared(true)
+	long := time.AfterFunc(pauseAfter, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.unprepared {
+			b.pause()
+		}
+	})
+	defer long.Stop()
+	b.slab, ok = b.lane.waitPrepared(b.sess, b.slab, b.TopicPartition, &b.arriving, false, away)
+	b.setUnprepared(false)
+	if !ok {
+		b.close()
+	}
+	return ok
+}
+
+func (b *inbox) setUnprepared(on bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unprepared = on
+	b.resume()
 }
 
 func (b *inbox) isFull(size int64) bool {
@@ -90,15 +122,16 @@ func (b *inbox) waitForRoom(size int64, done <-chan struct{}) {
 		case <-done:
 			b.close()
 		case <-long.C:
+			b.mu.Lock()
 			b.pause()
+			b.mu.Unlock()
 		}
 		b.mu.Lock()
 	}
 }
 
+// pause has the source fetch no more; b.mu is held.
 func (b *inbox) pause() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	if !b.paused {
 		b.paused = true
 		b.sess.Pause(b.Partition)
@@ -122,13 +155,18 @@ func (b *inbox) setHeld(bytes int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.held = bytes
-	if used := b.held + b.waiting; b.paused && used <= b.share.Load()/4 {
-		b.paused = false
-		b.sess.Resume(b.Partition)
-	}
+	b.resume()
 	select {
 	case b.room <- struct{}{}:
 	default:
+	}
+}
+
+// resume lets the source go on where there is room; b.mu is held.
+func (b *inbox) resume() {
+	if used := b.held + b.waiting; b.paused && !b.unprepared && used <= b.share.Load()/4 {
+		b.paused = false
+		b.sess.Resume(b.Partition)
 	}
 }
 

@@ -37,6 +37,7 @@ type part struct {
 	// that closes the gap brings their exact bytes.
 	verdicts    []connect.Record
 	unexplained error // why reads of the gaps show nothing
+	unprepared  error // what the next record waits for
 	// expired are ranges that retention took before they were read.
 	expired []span
 

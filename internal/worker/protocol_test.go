@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -435,6 +436,98 @@ func TestFullShareHoldsThePartitionBack(t *testing.T) {
 	}
 	if sess.resumed.Load() != 1 {
 		t.Error("the partition was not resumed")
+	}
+}
+
+// awayPreparer is a connector whose records of some partitions cannot be prepared
+// while something is away.
+type awayPreparer struct {
+	away  atomic.Bool
+	tried chan int64
+}
+
+func (a *awayPreparer) Prepare(dst []byte, _ string, partition int32, r *connect.Record) ([]byte, error) {
+	if partition == 0 && a.away.Load() {
+		select {
+		case a.tried <- r.Offset:
+		default:
+		}
+		return nil, connect.Retriable(errors.New("the registry does not answer"))
+	}
+	return append(dst, r.Value...), nil
+}
+
+// TestRecordsWaitForWhatConvertsThem: an outage of what preparing a record needs
+// makes no dead letter; the partition waits, is paused, and is shown; the others go
+// on; a session that ends meanwhile takes nothing more (promise 6).
+func TestRecordsWaitForWhatConvertsThem(t *testing.T) {
+	t.Parallel()
+	s, sess := newScript(t, 2, 0)
+	l := testLane(t)
+	l.task, l.w.settings.RetryBackoff = s.task, time.Millisecond
+	p := &awayPreparer{tried: make(chan int64, 1)}
+	l.w.preparer = p
+	l.w.opts.Redact = func(s string) string { return s }
+	p.away.Store(true)
+	var share atomic.Int64
+	share.Store(1 << 20)
+	waits, goes := newInbox(sess, connect.TopicPartition{Topic: "t"}, l, &share), newInbox(sess, connect.TopicPartition{Topic: "t", Partition: 1}, l, &share)
+	taken := make(chan bool)
+	go func() { taken <- waits.deliver(connect.Record{Offset: 7, Value: []byte("v")}) }()
+	<-p.tried
+	if !goes.deliver(connect.Record{Offset: 3, Value: []byte("w")}) {
+		t.Fatal("another partition waits along")
+	}
+	runPosted := func() {
+		l.mu.Lock()
+		posted := l.posted
+		l.posted = nil
+		l.mu.Unlock()
+		for _, f := range posted {
+			f()
+		}
+	}
+	for deadline := time.Now().Add(20 * time.Second); sess.paused.Load() == 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("the partition was not paused")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	waits.setHeld(0) // room, which is not what it waits for
+	if sess.resumed.Load() != 0 {
+		t.Error("the partition was resumed while its record waits")
+	}
+	runPosted()
+	status := Status{Tasks: []TaskStatus{s.task.status(0, error.Error)}}
+	if got, want := status.Problem(), "records wait: the registry does not answer"; got != want {
+		t.Errorf("the problem is %q, want %q", got, want)
+	}
+	p.away.Store(false)
+	if !<-taken {
+		t.Fatal("the record was not taken once it could be prepared")
+	}
+	got := waits.take()
+	if len(got) != 1 || got[0].Err != nil || string(got[0].Row) != "v" || got[0].Value != nil {
+		t.Errorf("taken: %+v", got)
+	}
+	if sess.resumed.Load() != 1 {
+		t.Error("the partition was not resumed")
+	}
+	runPosted()
+	status = Status{Tasks: []TaskStatus{s.task.status(0, error.Error)}}
+	if got := status.Problem(); got != "" {
+		t.Errorf("the problem is %q after it ended", got)
+	}
+
+	p.away.Store(true)
+	go func() { taken <- waits.deliver(connect.Record{Offset: 8, Value: []byte("v")}) }()
+	<-p.tried
+	sess.end()
+	if <-taken || waits.deliver(connect.Record{Offset: 9}) {
+		t.Error("a record was taken after the session's end")
+	}
+	if len(waits.take()) != 0 {
+		t.Error("a record that was not prepared was queued")
 	}
 }
 

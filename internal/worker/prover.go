@@ -60,11 +60,7 @@ func (v *prover) read(ctx context.Context, l *lane, sess connect.Session, tp con
 		<-v.slots
 		if err == nil && out.Next > s.from {
 			v.w.metrics.proved(tp.Topic, out)
-			var slab []byte
-			for i := range out.Records {
-				slab = v.w.prepare(slab, tp, &out.Records[i], true)
-			}
-			return out, true
+			return out, l.prepareAll(sess, tp, out.Records)
 		}
 		if attempt == unexplainedAfter {
 			why := fmt.Errorf("offsets %d to %d of the log cannot be explained yet, so nothing after them is stored: %w", s.from, s.to-1, cmp.Or(err, errShowsNothing))
@@ -72,7 +68,7 @@ func (v *prover) read(ctx context.Context, l *lane, sess connect.Session, tp con
 			v.w.log.Warn("offsets cannot be explained yet", "topic", tp.Topic, "partition", tp.Partition,
 				"from", s.from, "to", s.to, "err", v.w.redact(err))
 		}
-		if !sleep(ctx, min(v.w.settings.RetryBackoff<<min(attempt, 10), 5*time.Second)) {
+		if !sleep(ctx, v.w.backoff(attempt)) {
 			return connect.Span{}, false
 		}
 	}

@@ -44,6 +44,8 @@ type PartitionStatus struct {
 	Arrived     int64  `json:"arrived"` // offset after the last in memory
 	QueuedBytes int64  `json:"queued_bytes"`
 	Error       string `json:"error,omitempty"`
+	// Waits: the next record needs something that is away, as Error says.
+	Waits bool `json:"waits,omitempty"`
 	// Attempts counts how often the partition could not be opened in a row. Next and
 	// Arrived are -1 then.
 	Attempts int `json:"attempts,omitempty"`
@@ -89,6 +91,11 @@ func (t *task) status(id int, redact func(error) string) TaskStatus {
 			failed = true
 			ps.Error = redact(p.unexplained)
 			traces = append(traces, p.String()+": "+ps.Error)
+		}
+		if p.unprepared != nil { // an outage, as of the target
+			ps.Error = redact(p.unprepared)
+			traces = append(traces, p.String()+": "+ps.Error)
+			ps.Waits = true
 		}
 		if len(p.queue) > 0 && p.queue[0].Timestamp > 0 && (s.Oldest == 0 || p.queue[0].Timestamp < s.Oldest) {
 			s.Oldest = p.queue[0].Timestamp
@@ -151,6 +158,9 @@ func (s *Status) Problem() string {
 		for _, p := range t.Partitions {
 			if p.Attempts >= stuckAttempts {
 				return "the target is away: " + firstLine(p.Error)
+			}
+			if p.Waits {
+				return "records wait: " + firstLine(p.Error)
 			}
 		}
 		if t.Trace != "" {

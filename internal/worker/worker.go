@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"math/rand/v2"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -45,16 +46,17 @@ type Worker struct {
 	log       *slog.Logger
 	metrics   *connectorMetrics
 
-	lanes    []*lane
-	openings *openingBook
-	prover   *prover
-	breaker  *gobreaker.TwoStepCircuitBreaker[struct{}]
-	share    atomic.Int64 // bytes that each open partition may hold
-	open     atomic.Int64 // partitions open
-	sessions sync.Map     // connect.Session -> *sessionBoxes
-	last     atomic.Pointer[string]
-	failure  atomic.Pointer[string] // why the connector as a whole does not run
-	outbox   chan struct{}
+	lanes      []*lane
+	openings   *openingBook
+	prover     *prover
+	breaker    *gobreaker.TwoStepCircuitBreaker[struct{}]
+	share      atomic.Int64 // bytes that each open partition may hold
+	open       atomic.Int64 // partitions open
+	sessions   sync.Map     // connect.Session -> *sessionBoxes
+	last       atomic.Pointer[string]
+	failure    atomic.Pointer[string] // why the connector as a whole does not run
+	outbox     chan struct{}
+	unprepared unprepared
 }
 
 // sessionBoxes are the inboxes of one session, by partition.
@@ -172,6 +174,12 @@ func (w *Worker) initialise(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// backoff is the pause after a failed attempt of what is tried for each partition:
+// it doubles, with full jitter.
+func (w *Worker) backoff(attempt int) time.Duration {
+	return 1 + rand.N(min(w.settings.RetryBackoff<<min(attempt, 10), 5*time.Second))
 }
 
 // sleep waits, and says whether ctx is still good.

@@ -342,7 +342,9 @@ func TestImpossibleTimestampIsNone(t *testing.T) {
 		1_763_000_000_000_000_000: connect.NoTimestamp,
 	} {
 		r := connect.Record{Timestamp: in}
-		w.prepare(nil, connect.TopicPartition{}, &r, false)
+		if _, err := w.prepare(nil, connect.TopicPartition{}, &r, false); err != nil {
+			t.Fatal(err)
+		}
 		if r.Timestamp != want {
 			t.Errorf("%d became %d, want %d", in, r.Timestamp, want)
 		}
