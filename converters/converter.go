@@ -37,4 +37,8 @@ type Rows interface {
 	Level1(v *marketdata.Level1) error
 	Trade(v *marketdata.Trade) error
 	Analytics(v *marketdata.Analytics) error
+	Funding(v *marketdata.Funding) error
+	OpenInterest(v *marketdata.OpenInterest) error
+	Liquidation(v *marketdata.Liquidation) error
+	Book(v *marketdata.Book) error
 }

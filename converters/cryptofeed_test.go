@@ -37,6 +37,14 @@ func (r *cfRows) Level1(v *marketdata.Level1) error       { return r.take(v.Chec
 func (r *cfRows) Trade(v *marketdata.Trade) error         { return r.take(v.Check(cfNow), *v) }
 func (r *cfRows) Analytics(v *marketdata.Analytics) error { return r.take(v.Check(cfNow), *v) }
 
+func (r *cfRows) Funding(v *marketdata.Funding) error { return r.take(v.Check(cfNow), *v) }
+
+func (r *cfRows) OpenInterest(v *marketdata.OpenInterest) error { return r.take(v.Check(cfNow), *v) }
+
+func (r *cfRows) Liquidation(v *marketdata.Liquidation) error { return r.take(v.Check(cfNow), *v) }
+
+func (r *cfRows) Book(v *marketdata.Book) error { return r.take(v.Check(cfNow), *v) }
+
 // cfConvert gives the one row of a record.
 func cfConvert(c Converter, topic, value string) (row any, seen Noticed, err error) {
 	var rows cfRows
@@ -545,6 +553,11 @@ func (cfCheckedRows) OHLCV(v *marketdata.OHLCV) error         { return v.Check(c
 func (cfCheckedRows) Level1(v *marketdata.Level1) error       { return v.Check(cfNow) }
 func (cfCheckedRows) Trade(v *marketdata.Trade) error         { return v.Check(cfNow) }
 func (cfCheckedRows) Analytics(v *marketdata.Analytics) error { return v.Check(cfNow) }
+
+func (cfCheckedRows) Funding(v *marketdata.Funding) error           { return v.Check(cfNow) }
+func (cfCheckedRows) OpenInterest(v *marketdata.OpenInterest) error { return v.Check(cfNow) }
+func (cfCheckedRows) Liquidation(v *marketdata.Liquidation) error   { return v.Check(cfNow) }
+func (cfCheckedRows) Book(v *marketdata.Book) error                 { return v.Check(cfNow) }
 
 // BenchmarkConvertCryptofeed has the native decoder beside it, which checks too.
 func BenchmarkConvertCryptofeed(b *testing.B) {

@@ -76,6 +76,13 @@ func (c *checker) amount(f field, d Decimal) {
 	}
 }
 
+// integer checks a number that must be an integer where it is there.
+func (c *checker) integer(f field, d Decimal) {
+	if d.Present() && !isInteger(d.text) {
+		c.fail(f, ReasonBadNumber, clip(d.text)+" is not an integer")
+	}
+}
+
 func (c *checker) required(f field, d Decimal) {
 	if !d.Present() {
 		c.fail(f, ReasonMissingField, "is required")
@@ -170,9 +177,7 @@ func (v *Level1) check(c *checker, now time.Time) {
 	c.amount(fieldBidSize, v.BidSize)
 	c.price(fieldAskPrice, v.AskPrice)
 	c.amount(fieldAskSize, v.AskSize)
-	if !isInteger(v.Sequence.text) && v.Sequence.Present() {
-		c.fail(fieldSequence, ReasonBadNumber, clip(v.Sequence.text)+" is not an integer")
-	}
+	c.integer(fieldSequence, v.Sequence)
 }
 
 func (v *Level1) flags() Flags {
@@ -231,3 +236,95 @@ func (v *Analytics) check(c *checker, now time.Time) {
 	c.amount(fieldMarkets, v.Markets)
 	c.key(fieldSource, v.Source)
 }
+
+// Check is as [Price.Check].
+func (v *Funding) Check(now time.Time) error {
+	var c checker
+	c.text(fieldExchangeID, v.ExchangeID)
+	c.text(fieldSymbol, v.Symbol)
+	c.text(fieldSource, v.Source)
+	v.check(&c, now)
+	return c.err()
+}
+
+func (v *Funding) check(c *checker, now time.Time) {
+	c.id(fieldExchangeID, v.ExchangeID)
+	c.id(fieldSymbol, v.Symbol)
+	c.time(v.Time, now)
+	c.required(fieldRate, v.Rate)
+	c.price(fieldMarkPrice, v.MarkPrice)
+	c.price(fieldIndexPrice, v.IndexPrice)
+	if !v.NextFundingTime.IsZero() && v.NextFundingTime.Before(timeMin) {
+		c.fail(fieldNextFundingTime, ReasonOutOfRange, "is before 2009")
+	}
+	c.key(fieldSource, v.Source)
+}
+
+// Check is as [Price.Check].
+func (v *OpenInterest) Check(now time.Time) error {
+	var c checker
+	c.text(fieldExchangeID, v.ExchangeID)
+	c.text(fieldSymbol, v.Symbol)
+	c.text(fieldSource, v.Source)
+	v.check(&c, now)
+	return c.err()
+}
+
+func (v *OpenInterest) check(c *checker, now time.Time) {
+	c.id(fieldExchangeID, v.ExchangeID)
+	c.id(fieldSymbol, v.Symbol)
+	c.time(v.Time, now)
+	c.required(fieldOpenInterest, v.OpenInterest)
+	c.amount(fieldOpenInterest, v.OpenInterest)
+	c.amount(fieldOpenInterestValue, v.OpenInterestValue)
+	c.key(fieldSource, v.Source)
+}
+
+// Check is as [Price.Check].
+func (v *Liquidation) Check(now time.Time) error {
+	var c checker
+	c.text(fieldExchangeID, v.ExchangeID)
+	c.text(fieldSymbol, v.Symbol)
+	c.text(fieldLiquidationID, v.LiquidationID)
+	c.text(fieldSide, v.Side)
+	c.text(fieldStatus, v.Status)
+	c.text(fieldSource, v.Source)
+	v.check(&c, now)
+	return c.err()
+}
+
+func (v *Liquidation) check(c *checker, now time.Time) {
+	c.id(fieldExchangeID, v.ExchangeID)
+	c.id(fieldSymbol, v.Symbol)
+	c.key(fieldLiquidationID, v.LiquidationID)
+	c.time(v.Time, now)
+	c.price(fieldPrice, v.Price)
+	c.required(fieldSize, v.Size)
+	c.amount(fieldSize, v.Size)
+}
+
+// Check is as [Price.Check].
+func (v *Book) Check(now time.Time) error {
+	var c checker
+	c.text(fieldExchangeID, v.ExchangeID)
+	c.text(fieldSymbol, v.Symbol)
+	c.text(fieldSource, v.Source)
+	v.check(&c, now)
+	return c.err()
+}
+
+func (v *Book) check(c *checker, now time.Time) {
+	c.id(fieldExchangeID, v.ExchangeID)
+	c.id(fieldSymbol, v.Symbol)
+	c.time(v.Time, now)
+	c.integer(fieldEpoch, v.Epoch)
+	c.integer(fieldSequence, v.Sequence)
+	if v.Bids == nil && v.Asks == nil {
+		c.fail(fieldBids, ReasonMissingField, "is required where there are no asks")
+	}
+	c.levels(fieldBids, v.Bids)
+	c.levels(fieldAsks, v.Asks)
+}
+
+// Mark is as [OHLCV.Mark].
+func (v *Book) Mark() { v.Flags = v.flags() }

@@ -28,6 +28,7 @@ type Decoder struct {
 	unknown int
 	extras  []extra // an analytics record's fields that are not its own, numbers or strings
 	scratch []byte  // texts that had to be changed
+	levels  []Level
 	metric  []byte
 }
 
@@ -150,6 +151,93 @@ func (d *Decoder) Analytics(value []byte, now time.Time, out *Analytics) error {
 	}
 	c := checker{d.fault}
 	out.check(&c, now)
+	return c.err()
+}
+
+// Funding decodes a funding rate. now bounds its time.
+func (d *Decoder) Funding(value []byte, now time.Time, out *Funding) error {
+	if !d.scan(value, fundingFields) {
+		return d.fault
+	}
+	*out = Funding{
+		ExchangeID:      d.exchange(),
+		Symbol:          d.text(fieldSymbol),
+		Time:            d.time(),
+		Rate:            d.decimal(fieldRate),
+		PredictedRate:   d.decimal(fieldPredictedRate),
+		NextFundingTime: d.timeOf(fieldNextFundingTime),
+		MarkPrice:       d.decimal(fieldMarkPrice),
+		IndexPrice:      d.decimal(fieldIndexPrice),
+		Source:          d.text(fieldSource),
+	}
+	c := checker{d.fault}
+	out.check(&c, now)
+	return c.err()
+}
+
+// OpenInterest decodes an open interest. now bounds its time.
+func (d *Decoder) OpenInterest(value []byte, now time.Time, out *OpenInterest) error {
+	if !d.scan(value, openInterestFields) {
+		return d.fault
+	}
+	*out = OpenInterest{
+		ExchangeID:        d.exchange(),
+		Symbol:            d.text(fieldSymbol),
+		Time:              d.time(),
+		OpenInterest:      d.decimal(fieldOpenInterest),
+		OpenInterestValue: d.decimal(fieldOpenInterestValue),
+		Source:            d.text(fieldSource),
+	}
+	c := checker{d.fault}
+	out.check(&c, now)
+	return c.err()
+}
+
+// Liquidation decodes a liquidation. now bounds its time.
+func (d *Decoder) Liquidation(value []byte, now time.Time, out *Liquidation) error {
+	if !d.scan(value, liquidationFields) {
+		return d.fault
+	}
+	*out = Liquidation{
+		ExchangeID:    d.exchange(),
+		Symbol:        d.text(fieldSymbol),
+		LiquidationID: d.id(fieldLiquidationID),
+		Time:          d.time(),
+		Price:         d.decimal(fieldPrice),
+		Size:          d.decimal(fieldSize),
+		Side:          d.text(fieldSide),
+		Status:        d.text(fieldStatus),
+		Source:        d.text(fieldSource),
+	}
+	c := checker{d.fault}
+	out.check(&c, now)
+	return c.err()
+}
+
+// Book decodes a snapshot of an order book or a change of it. now bounds its time.
+func (d *Decoder) Book(value []byte, now time.Time, out *Book) error {
+	if !d.scan(value, bookFields) {
+		return d.fault
+	}
+	*out = Book{
+		ExchangeID: d.exchange(),
+		Symbol:     d.text(fieldSymbol),
+		Time:       d.time(),
+		Epoch:      d.decimal(fieldEpoch),
+		Sequence:   d.decimal(fieldSequence),
+		Source:     d.text(fieldSource),
+	}
+	snapshot := d.boolean(fieldSnapshot)
+	if !snapshot.Set {
+		d.blame(fieldSnapshot, ReasonMissingField, "is required: true for a snapshot, false for a change")
+	}
+	out.Snapshot = snapshot.Value
+	out.Bids, out.Asks = d.bothLevels()
+	c := checker{d.fault}
+	out.check(&c, now)
+	if c.fault == nil {
+		out.Flags = out.flags()
+	}
 	return c.err()
 }
 

@@ -36,6 +36,24 @@ func TestDecodeGood(t *testing.T) {
 			"btcdominance": dec(t, "51.20"), "ethdominance": dec(t, "17"), "activecryptocurrencies": dec(t, "9000"),
 			"markets": dec(t, "800"), "marketcapchange24h": dec(t, "-1.50"), "source": "gecko", "attribution": "x",
 		},
+		KindFunding: {
+			"exchangeid": "bybit", "symbol": "BTCUSDT", "time": at, "rate": dec(t, "-0.000100"), "predictedrate": dec(t, "1E-5"),
+			"nextfundingtime": at.Add(4 * time.Hour), "markprice": dec(t, "67000.10"), "indexprice": dec(t, "67001"), "source": "ws",
+		},
+		KindOpenInterest: {
+			"exchangeid": "okx", "symbol": "BTC-USDT-SWAP", "time": at, "openinterest": dec(t, "2500000.10"),
+			"openinterestvalue": dec(t, "0"), "source": "ws",
+		},
+		KindLiquidation: {
+			"exchangeid": "binance", "symbol": "BTCUSDT", "liquidationid": "77", "time": at, "price": dec(t, "66000.10"),
+			"size": dec(t, "0.500"), "side": "sell", "status": "filled", "source": "ws",
+		},
+		KindBook: {
+			"exchangeid": "kraken", "symbol": "XBT/USD", "time": at, "snapshot": Some(true), "epoch": dec(t, "18446744073709551616"),
+			"sequence": dec(t, "9"), "source": "ws",
+			"bids": textOf([]Level{{dec(t, "1.10"), dec(t, "2.00")}, {dec(t, "1.09"), dec(t, "0")}}),
+			"asks": textOf([]Level{{dec(t, "1.20"), dec(t, "1E-7")}}),
+		},
 	} {
 		var d Decoder
 		var r anyRecord
@@ -68,11 +86,15 @@ func TestDecodeBad(t *testing.T) {
 		}
 	}
 	required := map[Kind][]string{
-		KindPrice:     {"coinId", "symbol", "exchangeId", "usdPrice", "time", "source", "attribution"},
-		KindOHLCV:     {"exchangeId", "symbol", "interval", "time", "open", "high", "low", "close", "volume"},
-		KindLevel1:    {"exchangeId", "symbol", "time"},
-		KindTrade:     {"exchangeId", "symbol", "time", "price", "size"},
-		KindAnalytics: {"time"},
+		KindPrice:        {"coinId", "symbol", "exchangeId", "usdPrice", "time", "source", "attribution"},
+		KindOHLCV:        {"exchangeId", "symbol", "interval", "time", "open", "high", "low", "close", "volume"},
+		KindLevel1:       {"exchangeId", "symbol", "time"},
+		KindTrade:        {"exchangeId", "symbol", "time", "price", "size"},
+		KindAnalytics:    {"time"},
+		KindFunding:      {"exchangeId", "symbol", "time", "rate"},
+		KindOpenInterest: {"exchangeId", "symbol", "time", "openInterest"},
+		KindLiquidation:  {"exchangeId", "symbol", "time", "size"},
+		KindBook:         {"exchangeId", "symbol", "time"},
 	}
 	for k, list := range required {
 		for _, f := range list {
@@ -83,37 +105,46 @@ func TestDecodeBad(t *testing.T) {
 		}
 	}
 	texts := map[Kind][]string{
-		KindPrice:     {"coinId", "symbol", "exchangeId", "source", "attribution"},
-		KindOHLCV:     {"exchangeId", "symbol", "interval", "source"},
-		KindLevel1:    {"exchangeId", "symbol", "source"},
-		KindTrade:     {"exchangeId", "symbol", "tradeId", "side", "source"},
-		KindAnalytics: {"exchangeId", "symbol", "source", "attribution"},
+		KindPrice:        {"coinId", "symbol", "exchangeId", "source", "attribution"},
+		KindOHLCV:        {"exchangeId", "symbol", "interval", "source"},
+		KindLevel1:       {"exchangeId", "symbol", "source"},
+		KindTrade:        {"exchangeId", "symbol", "tradeId", "side", "source"},
+		KindAnalytics:    {"exchangeId", "symbol", "source", "attribution"},
+		KindFunding:      {"exchangeId", "symbol", "source"},
+		KindOpenInterest: {"exchangeId", "symbol", "source"},
+		KindLiquidation:  {"exchangeId", "symbol", "liquidationId", "side", "status", "source"},
+		KindBook:         {"exchangeId", "symbol", "source"},
 	}
 	for k, list := range texts {
 		for _, f := range list {
 			add(k, f, ReasonInvalidText, surrogates...)
 			add(k, f, ReasonInvalidText, `"a\u0000"`, "\"\xff\"", "\"\xed\xa0\x80\"", "\"\xc0\x80\"", "\"\xe2\x82\"", "\"\\t\xff\"")
 			add(k, f, ReasonWrongType, "true", "{}", "[]", "1.5", "1e3")
-			if f != "tradeId" {
+			if f != "tradeId" && f != "liquidationId" {
 				add(k, f, ReasonWrongType, "15")
 			}
-			if f != "attribution" && f != "side" && (f != "source" || k == KindOHLCV || k == KindAnalytics) {
+			keySource := k == KindOHLCV || k == KindAnalytics || k == KindFunding || k == KindOpenInterest
+			if f != "attribution" && f != "side" && f != "status" && (f != "source" || keySource) {
 				add(k, f, ReasonOutOfRange, `"`+strings.Repeat("x", 513)+`"`)
 			}
 		}
 	}
 	prices := map[Kind][]string{
-		KindPrice:  {"usdPrice"},
-		KindOHLCV:  {"open", "high", "low", "close"},
-		KindLevel1: {"bidPrice", "askPrice"},
-		KindTrade:  {"price"},
+		KindPrice:       {"usdPrice"},
+		KindOHLCV:       {"open", "high", "low", "close"},
+		KindLevel1:      {"bidPrice", "askPrice"},
+		KindTrade:       {"price"},
+		KindFunding:     {"markPrice", "indexPrice"},
+		KindLiquidation: {"price"},
 	}
 	amounts := map[Kind][]string{
-		KindPrice:     {"marketCap", "volume24h"},
-		KindOHLCV:     {"volume", "quoteVolume", "vwap"},
-		KindLevel1:    {"bidSize", "askSize"},
-		KindTrade:     {"size"},
-		KindAnalytics: {"totalMarketCap", "totalVolume", "btcDominance", "ethDominance", "activeCryptocurrencies", "markets"},
+		KindPrice:        {"marketCap", "volume24h"},
+		KindOHLCV:        {"volume", "quoteVolume", "vwap"},
+		KindLevel1:       {"bidSize", "askSize"},
+		KindTrade:        {"size"},
+		KindAnalytics:    {"totalMarketCap", "totalVolume", "btcDominance", "ethDominance", "activeCryptocurrencies", "markets"},
+		KindOpenInterest: {"openInterest", "openInterestValue"},
+		KindLiquidation:  {"size"},
 	}
 	number := func(k Kind, f string) {
 		add(k, f, ReasonBadNumber, `"NaN"`, `"Infinity"`, `"-inf"`, `" 1"`, `"1 "`, `"0x1"`, `"1,5"`, `"abc"`, `"1e"`)
@@ -134,6 +165,21 @@ func TestDecodeBad(t *testing.T) {
 		}
 	}
 	number(KindAnalytics, "marketCapChange24h")
+	number(KindFunding, "rate")
+	number(KindFunding, "predictedRate")
+	add(KindFunding, "nextFundingTime", ReasonBadTime, `"soon"`, `1.5`)
+	add(KindFunding, "nextFundingTime", ReasonOutOfRange, `0`, `"2008-12-31T23:59:59Z"`)
+	add(KindBook, "snapshot", ReasonMissingField, remove, "null")
+	add(KindBook, "snapshot", ReasonWrongType, `1`, `"true"`)
+	add(KindBook, "epoch", ReasonBadNumber, `1.5`, `"x"`)
+	add(KindBook, "sequence", ReasonBadNumber, `1.5`, `1e3`)
+	for _, side := range []string{"bids", "asks"} {
+		add(KindBook, side, ReasonWrongType, `1`, `"x"`, `{}`, `true`, `[1]`, `[[1]]`, `[[1,2,3]]`, `[["1","2"],{}]`, `[[null,1]]`, `[["",1]]`,
+			`[[1,[2]]]`, `[[]]`)
+		add(KindBook, side, ReasonBadNumber, `[["1","x"]]`, `[["1 ","1"]]`)
+		add(KindBook, side, ReasonOutOfRange, `[["0","1"]]`, `[["1","-1"]]`, `[["1",1e1001]]`, `[[-1,1]]`)
+		add(KindBook, side, ReasonNotJSON, `[[1,2]`, `[[1,2],]`)
+	}
 	for _, k := range Kinds() {
 		add(k, "time", ReasonBadTime, `"yesterday"`, `"2026-02-03"`, `1626992700.5`, `1.6e9`, `"2026-02-30T00:00:00Z"`)
 		add(k, "time", ReasonOutOfRange, `0`, `-5`, `"2008-12-31T23:59:59Z"`, `1230767999`, `"2026-02-04T12:00:00.000001Z"`, `1770206401`, `1`,
@@ -395,6 +441,46 @@ func TestDecodeFlags(t *testing.T) {
 	}
 	if !FlagCrossed.Has(FlagCrossed) || FlagCrossed.Has(FlagHighBelowLow) {
 		t.Error("Has is wrong")
+	}
+}
+
+func TestDecodeBook(t *testing.T) {
+	t.Parallel()
+	var d Decoder
+	var book Book
+	for _, tt := range []struct {
+		sides      string
+		bids, asks int // -1: absent
+		flags      Flags
+	}{
+		{`"bids":[],"asks":[]`, 0, 0, 0},
+		{`"bids":[["2","1"]]`, 1, -1, 0},
+		{`"asks":[ [ "2" , 1 ] , [3,1] ]`, -1, 2, 0},
+		{`"bids":null,"asks":[]`, -1, 0, 0},
+		{`"bids":[["1","1"],["3","1"]],"asks":[["4","1"],["2","1"]]`, 2, 2, FlagCrossed},
+		{`"bids":[["1","1"],["2","1"]],"asks":[["4","1"],["2","1"]]`, 2, 2, 0},
+	} {
+		value := `{"exchangeId":"e","symbol":"s","time":1770091200,"snapshot":true,` + tt.sides + `}`
+		if err := d.Book([]byte(value), testNow, &book); err != nil {
+			t.Errorf("%s: %v", tt.sides, err)
+			continue
+		}
+		length := func(side []Level) int {
+			if side == nil {
+				return -1
+			}
+			return len(side)
+		}
+		if length(book.Bids) != tt.bids || length(book.Asks) != tt.asks || book.Flags != tt.flags {
+			t.Errorf("%s: %v and %v, flags %s", tt.sides, book.Bids, book.Asks, book.Flags)
+		}
+	}
+	none := `{"exchangeId":"e","symbol":"s","time":1770091200,"snapshot":false}`
+	wantReason(t, d.Book([]byte(none), testNow, &book), ReasonMissingField, "bids")
+	// A change may take away a level on either side of what the other holds.
+	crossed := `{"exchangeId":"e","symbol":"s","time":1770091200,"snapshot":false,"bids":[["3","0"]],"asks":[["2","1"]]}`
+	if err := d.Book([]byte(crossed), testNow, &book); err != nil || book.Flags != 0 {
+		t.Errorf("a change has flags %s, %v", book.Flags, err)
 	}
 }
 

@@ -1,4 +1,4 @@
-// Package marketdata holds the five kinds of market data: their types, exact
+// Package marketdata holds the kinds of market data: their types, exact
 // decimals, JSON codec, checks, topic names and record keys. It imports the
 // standard library alone.
 //

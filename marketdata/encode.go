@@ -9,7 +9,7 @@ import (
 // AppendJSON appends the record as JSON: decimals as strings, times as RFC 3339
 // with the precision that they have, absent fields left out. A record that Check
 // finds good decodes to the same record.
-func AppendJSON[T Price | OHLCV | Level1 | Trade | Analytics](dst []byte, v *T) []byte {
+func AppendJSON[T Record](dst []byte, v *T) []byte {
 	dst = append(dst, '{')
 	switch v := any(v).(type) {
 	case *Price:
@@ -21,6 +21,14 @@ func AppendJSON[T Price | OHLCV | Level1 | Trade | Analytics](dst []byte, v *T) 
 	case *Trade:
 		dst = v.appendFields(dst)
 	case *Analytics:
+		dst = v.appendFields(dst)
+	case *Funding:
+		dst = v.appendFields(dst)
+	case *OpenInterest:
+		dst = v.appendFields(dst)
+	case *Liquidation:
+		dst = v.appendFields(dst)
+	case *Book:
 		dst = v.appendFields(dst)
 	}
 	// The last comma makes room for the brace.
@@ -44,6 +52,18 @@ func (v Trade) MarshalJSON() ([]byte, error) { return AppendJSON(nil, &v), nil }
 
 // MarshalJSON gives what AppendJSON does.
 func (v Analytics) MarshalJSON() ([]byte, error) { return AppendJSON(nil, &v), nil }
+
+// MarshalJSON gives what AppendJSON does.
+func (v Funding) MarshalJSON() ([]byte, error) { return AppendJSON(nil, &v), nil }
+
+// MarshalJSON gives what AppendJSON does.
+func (v OpenInterest) MarshalJSON() ([]byte, error) { return AppendJSON(nil, &v), nil }
+
+// MarshalJSON gives what AppendJSON does.
+func (v Liquidation) MarshalJSON() ([]byte, error) { return AppendJSON(nil, &v), nil }
+
+// MarshalJSON gives what AppendJSON does.
+func (v Book) MarshalJSON() ([]byte, error) { return AppendJSON(nil, &v), nil }
 
 func (v *Price) appendFields(b []byte) []byte {
 	b = appendText(b, fieldCoinID, v.CoinID)
@@ -124,6 +144,70 @@ func (v *Analytics) appendFields(b []byte) []byte {
 	return b
 }
 
+func (v *Funding) appendFields(b []byte) []byte {
+	b = appendText(b, fieldExchangeID, v.ExchangeID)
+	b = appendText(b, fieldSymbol, v.Symbol)
+	b = appendTime(b, v.Time)
+	b = appendDecimal(b, fieldRate, v.Rate)
+	b = appendDecimal(b, fieldPredictedRate, v.PredictedRate)
+	b = appendTimeOf(b, fieldNextFundingTime, v.NextFundingTime)
+	b = appendDecimal(b, fieldMarkPrice, v.MarkPrice)
+	b = appendDecimal(b, fieldIndexPrice, v.IndexPrice)
+	b = appendText(b, fieldSource, v.Source)
+	return b
+}
+
+func (v *OpenInterest) appendFields(b []byte) []byte {
+	b = appendText(b, fieldExchangeID, v.ExchangeID)
+	b = appendText(b, fieldSymbol, v.Symbol)
+	b = appendTime(b, v.Time)
+	b = appendDecimal(b, fieldOpenInterest, v.OpenInterest)
+	b = appendDecimal(b, fieldOpenInterestValue, v.OpenInterestValue)
+	b = appendText(b, fieldSource, v.Source)
+	return b
+}
+
+func (v *Liquidation) appendFields(b []byte) []byte {
+	b = appendText(b, fieldExchangeID, v.ExchangeID)
+	b = appendText(b, fieldSymbol, v.Symbol)
+	b = appendText(b, fieldLiquidationID, v.LiquidationID)
+	b = appendTime(b, v.Time)
+	b = appendDecimal(b, fieldPrice, v.Price)
+	b = appendDecimal(b, fieldSize, v.Size)
+	b = appendText(b, fieldSide, v.Side)
+	b = appendText(b, fieldStatus, v.Status)
+	b = appendText(b, fieldSource, v.Source)
+	return b
+}
+
+func (v *Book) appendFields(b []byte) []byte {
+	b = appendText(b, fieldExchangeID, v.ExchangeID)
+	b = appendText(b, fieldSymbol, v.Symbol)
+	b = appendTime(b, v.Time)
+	b = append(strconv.AppendBool(appendName(b, fieldSnapshot), v.Snapshot), ',')
+	b = appendDecimal(b, fieldEpoch, v.Epoch)
+	b = appendDecimal(b, fieldSequence, v.Sequence)
+	b = appendLevels(b, fieldBids, v.Bids)
+	b = appendLevels(b, fieldAsks, v.Asks)
+	b = appendText(b, fieldSource, v.Source)
+	return b
+}
+
+func appendLevels(b []byte, f field, levels []Level) []byte {
+	if levels == nil {
+		return b
+	}
+	b = append(appendName(b, f), '[')
+	for i := range levels {
+		b = append(levels[i].Price.Append(append(b, '[', '"')), '"', ',', '"')
+		b = append(levels[i].Size.Append(b), '"', ']', ',')
+	}
+	if len(levels) > 0 {
+		b = b[:len(b)-1]
+	}
+	return append(b, ']', ',')
+}
+
 // names are the fields' names as JSON has them, with quotes and colon.
 var names = func() (out [len(fieldNames)]string) {
 	for f, name := range fieldNames {
@@ -154,11 +238,13 @@ func appendDecimal(b []byte, f field, d Decimal) []byte {
 	return append(d.Append(append(appendName(b, f), '"')), '"', ',')
 }
 
-func appendTime(b []byte, t time.Time) []byte {
+func appendTime(b []byte, t time.Time) []byte { return appendTimeOf(b, fieldTime, t) }
+
+func appendTimeOf(b []byte, f field, t time.Time) []byte {
 	if t.IsZero() {
 		return b
 	}
-	return append(t.UTC().AppendFormat(append(appendName(b, fieldTime), '"'), time.RFC3339Nano), '"', ',')
+	return append(t.UTC().AppendFormat(append(appendName(b, f), '"'), time.RFC3339Nano), '"', ',')
 }
 
 // appendString appends s as a JSON string. What is not UTF-8 in it becomes

@@ -32,7 +32,7 @@ func roundTrip(t *testing.T, r *anyRecord) {
 	if back.analytics.Metrics != r.analytics.Metrics {
 		t.Fatalf("metrics %s became %s", r.analytics.Metrics, back.analytics.Metrics)
 	}
-	if back.level1.Flags != r.level1.Flags || back.ohlcv.Flags != r.ohlcv.Flags {
+	if back.book.Flags != r.book.Flags || back.level1.Flags != r.level1.Flags || back.ohlcv.Flags != r.ohlcv.Flags {
 		t.Fatalf("%s: other flags", encoded)
 	}
 }

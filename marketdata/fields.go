@@ -41,6 +41,19 @@ const (
 	fieldMarkets
 	fieldMarketCapChange24h
 	fieldMetrics
+	fieldRate
+	fieldPredictedRate
+	fieldNextFundingTime
+	fieldMarkPrice
+	fieldIndexPrice
+	fieldOpenInterest
+	fieldOpenInterestValue
+	fieldLiquidationID
+	fieldStatus
+	fieldSnapshot
+	fieldEpoch
+	fieldBids
+	fieldAsks
 	fieldCount
 )
 
@@ -82,6 +95,19 @@ var fieldNames = [fieldCount]string{
 	fieldMarkets:                "markets",
 	fieldMarketCapChange24h:     "marketCapChange24h",
 	fieldMetrics:                "metrics",
+	fieldRate:                   "rate",
+	fieldPredictedRate:          "predictedRate",
+	fieldNextFundingTime:        "nextFundingTime",
+	fieldMarkPrice:              "markPrice",
+	fieldIndexPrice:             "indexPrice",
+	fieldOpenInterest:           "openInterest",
+	fieldOpenInterestValue:      "openInterestValue",
+	fieldLiquidationID:          "liquidationId",
+	fieldStatus:                 "status",
+	fieldSnapshot:               "snapshot",
+	fieldEpoch:                  "epoch",
+	fieldBids:                   "bids",
+	fieldAsks:                   "asks",
 }
 
 // fieldNameMax is above the length of the longest name.
@@ -113,6 +139,13 @@ var (
 	analyticsFields = fields(fieldTime, fieldExchangeID, fieldSymbol, fieldTotalMarketCap, fieldTotalVolume,
 		fieldBTCDominance, fieldETHDominance, fieldActiveCryptocurrencies, fieldMarkets, fieldMarketCapChange24h,
 		fieldMetrics, fieldSource, fieldAttribution)
+	fundingFields = fields(fieldExchangeID, fieldSymbol, fieldTime, fieldRate, fieldPredictedRate, fieldNextFundingTime,
+		fieldMarkPrice, fieldIndexPrice, fieldSource)
+	openInterestFields = fields(fieldExchangeID, fieldSymbol, fieldTime, fieldOpenInterest, fieldOpenInterestValue, fieldSource)
+	liquidationFields  = fields(fieldExchangeID, fieldSymbol, fieldLiquidationID, fieldTime, fieldPrice, fieldSize, fieldSide,
+		fieldStatus, fieldSource)
+	bookFields = fields(fieldExchangeID, fieldSymbol, fieldTime, fieldSnapshot, fieldEpoch, fieldSequence, fieldBids,
+		fieldAsks, fieldSource)
 )
 
 // fieldOf finds a field by its name, whatever its ASCII case and underscores;
@@ -206,6 +239,32 @@ func fieldOf(name []byte) field {
 		return fieldMarketCapChange24h
 	case "metrics":
 		return fieldMetrics
+	case "rate":
+		return fieldRate
+	case "predictedrate":
+		return fieldPredictedRate
+	case "nextfundingtime":
+		return fieldNextFundingTime
+	case "markprice":
+		return fieldMarkPrice
+	case "indexprice":
+		return fieldIndexPrice
+	case "openinterest":
+		return fieldOpenInterest
+	case "openinterestvalue":
+		return fieldOpenInterestValue
+	case "liquidationid":
+		return fieldLiquidationID
+	case "status":
+		return fieldStatus
+	case "snapshot":
+		return fieldSnapshot
+	case "epoch":
+		return fieldEpoch
+	case "bids":
+		return fieldBids
+	case "asks":
+		return fieldAsks
 	}
 	return fieldNone
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// FuzzDecode decodes each input as all five kinds. No input may panic, and what
+// FuzzDecode decodes each input as each kind. No input may panic, and what
 // is decoded must be what encoding/json reads in the same bytes.
 func FuzzDecode(f *testing.F) {
 	for _, k := range Kinds() {
@@ -162,7 +162,24 @@ func disagreement(name string, have, given any) string {
 			return fmt.Sprintf("%v from %v", v, given)
 		}
 		return ""
+	case levelsText:
+		want := levelsText("none")
+		if sides, ok := given.([]any); ok {
+			levels := make([]Level, 0, len(sides))
+			for _, side := range sides {
+				pair := side.([]any)
+				levels = append(levels, Level{Decimal{fmt.Sprint(pair[0])}, Decimal{fmt.Sprint(pair[1])}})
+			}
+			want = textOf(levels)
+		}
+		if v != want {
+			return fmt.Sprintf("%s from %v", v, given)
+		}
+		return ""
 	case time.Time:
+		if name == "nextfundingtime" && (text == "" && v.IsZero() || timeByLibrary(text).IsZero()) {
+			return "" // it may lie further ahead
+		}
 		if want := timeByLibrary(text); want.IsZero() || !v.Equal(want) {
 			return fmt.Sprintf("%v from %v, want %v", v, given, want)
 		}
@@ -206,7 +223,7 @@ func timeByLibrary(s string) time.Time {
 
 type member struct {
 	name  string
-	value any // json.Number, string, bool, nil, or []member for an object; arrays are struct{}
+	value any // json.Number, string, bool, nil, or []member for an object; []any for an array
 }
 
 // readMembers reads an object's members in their order, which a map would lose.
@@ -235,8 +252,6 @@ func readMembers(value []byte) ([]member, error) {
 			if m.value, err = readMembers(raw); err != nil {
 				return nil, err
 			}
-		case '[':
-			m.value = struct{}{}
 		default:
 			one := json.NewDecoder(bytes.NewReader(raw))
 			one.UseNumber()

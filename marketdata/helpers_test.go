@@ -2,6 +2,7 @@ package marketdata
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 )
@@ -21,6 +22,13 @@ var goodRecords = map[Kind]string{
 	KindAnalytics: `{"time":1770091200,"exchangeId":"global","symbol":"","totalMarketCap":"2.5e12","totalVolume":"9","btcDominance":"51.20",` +
 		`"ethDominance":17,"activeCryptocurrencies":9000,"markets":800,"marketCapChange24h":"-1.50","metrics":{"fearGreed":55.50},` +
 		`"altSeason":"0.10","source":"gecko","attribution":"x"}`,
+	KindFunding: `{"exchangeId":"bybit","symbol":"BTCUSDT","time":1770091200,"rate":"-0.000100","predictedRate":1E-5,` +
+		`"nextFundingTime":"2026-02-03T08:00:00Z","markPrice":"67000.10","indexPrice":67001,"source":"ws"}`,
+	KindOpenInterest: `{"exchangeId":"okx","symbol":"BTC-USDT-SWAP","time":1770091200,"openInterest":"2500000.10","openInterestValue":"0","source":"ws"}`,
+	KindLiquidation: `{"exchangeId":"binance","symbol":"BTCUSDT","liquidationId":77,"time":1770091200,"price":"66000.10","size":"0.500",` +
+		`"side":"sell","status":"filled","source":"ws"}`,
+	KindBook: `{"exchangeId":"kraken","symbol":"XBT/USD","time":1770091200,"snapshot":true,"epoch":18446744073709551616,"sequence":9,` +
+		`"bids":[["1.10","2.00"],[1.09,0]],"asks":[["1.20","1E-7"]],"source":"ws"}`,
 }
 
 // anyRecord holds a record of whichever kind was decoded.
@@ -31,6 +39,11 @@ type anyRecord struct {
 	level1    Level1
 	trade     Trade
 	analytics Analytics
+
+	funding      Funding
+	openInterest OpenInterest
+	liquidation  Liquidation
+	book         Book
 }
 
 func (r *anyRecord) decode(d *Decoder, k Kind, value []byte) error {
@@ -46,6 +59,14 @@ func (r *anyRecord) decode(d *Decoder, k Kind, value []byte) error {
 		return d.Trade(value, testNow, &r.trade)
 	case KindAnalytics:
 		return d.Analytics(value, testNow, &r.analytics)
+	case KindFunding:
+		return d.Funding(value, testNow, &r.funding)
+	case KindOpenInterest:
+		return d.OpenInterest(value, testNow, &r.openInterest)
+	case KindLiquidation:
+		return d.Liquidation(value, testNow, &r.liquidation)
+	case KindBook:
+		return d.Book(value, testNow, &r.book)
 	}
 	return errors.New("no such kind")
 }
@@ -60,6 +81,14 @@ func (r *anyRecord) appendJSON(dst []byte) []byte {
 		return AppendJSON(dst, &r.level1)
 	case KindTrade:
 		return AppendJSON(dst, &r.trade)
+	case KindFunding:
+		return AppendJSON(dst, &r.funding)
+	case KindOpenInterest:
+		return AppendJSON(dst, &r.openInterest)
+	case KindLiquidation:
+		return AppendJSON(dst, &r.liquidation)
+	case KindBook:
+		return AppendJSON(dst, &r.book)
 	}
 	return AppendJSON(dst, &r.analytics)
 }
@@ -74,6 +103,14 @@ func (r *anyRecord) check() error {
 		return r.level1.Check(testNow)
 	case KindTrade:
 		return r.trade.Check(testNow)
+	case KindFunding:
+		return r.funding.Check(testNow)
+	case KindOpenInterest:
+		return r.openInterest.Check(testNow)
+	case KindLiquidation:
+		return r.liquidation.Check(testNow)
+	case KindBook:
+		return r.book.Check(testNow)
 	}
 	return r.analytics.Check(testNow)
 }
@@ -110,6 +147,32 @@ func (r *anyRecord) values() map[string]any {
 			"size": t.Size, "side": t.Side, "source": t.Source,
 		}
 	}
+	switch r.kind {
+	case KindFunding:
+		f := &r.funding
+		return map[string]any{
+			"exchangeid": f.ExchangeID, "symbol": f.Symbol, "time": f.Time, "rate": f.Rate, "predictedrate": f.PredictedRate,
+			"nextfundingtime": f.NextFundingTime, "markprice": f.MarkPrice, "indexprice": f.IndexPrice, "source": f.Source,
+		}
+	case KindOpenInterest:
+		o := &r.openInterest
+		return map[string]any{
+			"exchangeid": o.ExchangeID, "symbol": o.Symbol, "time": o.Time, "openinterest": o.OpenInterest,
+			"openinterestvalue": o.OpenInterestValue, "source": o.Source,
+		}
+	case KindLiquidation:
+		l := &r.liquidation
+		return map[string]any{
+			"exchangeid": l.ExchangeID, "symbol": l.Symbol, "liquidationid": l.LiquidationID, "time": l.Time, "price": l.Price,
+			"size": l.Size, "side": l.Side, "status": l.Status, "source": l.Source,
+		}
+	case KindBook:
+		b := &r.book
+		return map[string]any{
+			"exchangeid": b.ExchangeID, "symbol": b.Symbol, "time": b.Time, "snapshot": Some(b.Snapshot), "epoch": b.Epoch,
+			"sequence": b.Sequence, "bids": textOf(b.Bids), "asks": textOf(b.Asks), "source": b.Source,
+		}
+	}
 	a := &r.analytics
 	return map[string]any{
 		"time": a.Time, "exchangeid": a.ExchangeID, "symbol": a.Symbol, "totalmarketcap": a.TotalMarketCap,
@@ -117,6 +180,16 @@ func (r *anyRecord) values() map[string]any {
 		"activecryptocurrencies": a.ActiveCryptocurrencies, "markets": a.Markets,
 		"marketcapchange24h": a.MarketCapChange24h, "source": a.Source, "attribution": a.Attribution,
 	}
+}
+
+// levelsText is levels in a form that can be compared.
+type levelsText string
+
+func textOf(levels []Level) levelsText {
+	if levels == nil {
+		return "none"
+	}
+	return levelsText(fmt.Sprint(levels))
 }
 
 func dec(t testing.TB, s string) Decimal {

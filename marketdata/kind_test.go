@@ -1,6 +1,9 @@
 package marketdata
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestKindNames(t *testing.T) {
 	t.Parallel()
@@ -10,7 +13,7 @@ func TestKindNames(t *testing.T) {
 			t.Errorf("ParseKind(%s) = %v, %v", k, got, err)
 		}
 	}
-	if len(Kinds()) != 5 {
+	if len(Kinds()) != 9 || KindCount != 9 || !strings.HasPrefix(KindNames(), "price, ohlcv, ") {
 		t.Errorf("%d kinds", len(Kinds()))
 	}
 	for _, s := range []string{"", "Price", "prices", "kind(0)"} {
@@ -37,6 +40,10 @@ func TestTopicNames(t *testing.T) {
 		{"crypto-level1-crypto.com", KindLevel1, "crypto.com", true},
 		{"crypto-trades-Kraken", KindTrade, "kraken", true},
 		{"crypto-analytics", KindAnalytics, "", true},
+		{"crypto-funding-okx", KindFunding, "okx", true},
+		{"crypto-open-interest-binance-futures", KindOpenInterest, "binance-futures", true},
+		{"crypto-liquidations", KindLiquidation, "", true},
+		{"crypto-book-kraken", KindBook, "kraken", true},
 		{"crypto-prices-", 0, "", false},
 		{"crypto-pricesbinance", 0, "", false},
 		{"crypto-price", 0, "", false},

@@ -34,6 +34,14 @@ func fieldsOf(k Kind) fieldSet {
 		return tradeFields
 	case KindAnalytics:
 		return analyticsFields
+	case KindFunding:
+		return fundingFields
+	case KindOpenInterest:
+		return openInterestFields
+	case KindLiquidation:
+		return liquidationFields
+	case KindBook:
+		return bookFields
 	}
 	return 0
 }

@@ -235,6 +235,19 @@ func (s *scanner) object(i, depth int, member func(key, val token)) int {
 	}
 }
 
+// elements calls element for each of those of the array at i, which was scanned
+// before.
+func (s *scanner) elements(i int, element func(token)) {
+	i = s.space(i + 1)
+	for s.at(i) != ']' {
+		t, next := s.value(i, 0)
+		element(t)
+		if i = s.space(next); s.at(i) == ',' {
+			i = s.space(i + 1)
+		}
+	}
+}
+
 func (s *scanner) array(i, depth int) int {
 	if depth >= depthMax {
 		return s.tooDeep(i)

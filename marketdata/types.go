@@ -11,6 +11,11 @@ type Optional[T any] struct {
 // Some gives a value that is there.
 func Some[T any](v T) Optional[T] { return Optional[T]{Value: v, Set: true} }
 
+// Record is a record of any kind.
+type Record interface {
+	Price | OHLCV | Level1 | Trade | Analytics | Funding | OpenInterest | Liquidation | Book
+}
+
 // Price is what one unit of a coin was worth in US dollars on an exchange.
 type Price struct {
 	CoinID, Symbol, ExchangeID string
@@ -77,3 +82,57 @@ type Analytics struct {
 	Source, Attribution string
 	Flags               Flags
 }
+
+// Funding is the funding rate of a perpetual contract at a time.
+type Funding struct {
+	ExchangeID, Symbol    string
+	Time                  time.Time
+	Rate                  Decimal   // of the interval that runs, or that was settled, as the venue says; may be below 0
+	PredictedRate         Decimal   // of the next interval; optional, may be below 0
+	NextFundingTime       time.Time // optional
+	MarkPrice, IndexPrice Decimal   // above 0; optional
+	Source                string    // optional
+	Flags                 Flags
+}
+
+// OpenInterest is how much of a contract is open at a time.
+type OpenInterest struct {
+	ExchangeID, Symbol string
+	Time               time.Time
+	OpenInterest       Decimal // contracts or units of the base, as the venue counts
+	OpenInterestValue  Decimal // in the quote currency; optional
+	Source             string  // optional
+	Flags              Flags
+}
+
+// Liquidation is a position that the venue closed.
+type Liquidation struct {
+	ExchangeID, Symbol string
+	LiquidationID      string // optional, as Trade.TradeID
+	Time               time.Time
+	Price              Decimal // above 0; optional
+	Size               Decimal
+	Side               string // of the order that closed it: buy closed a short; optional
+	Status             string // as the venue says: filled, unfilled; optional
+	Source             string // optional
+	Flags              Flags
+}
+
+// Book is a snapshot of a level-2 order book, or what changed in it.
+type Book struct {
+	ExchangeID, Symbol string
+	Time               time.Time
+	Snapshot           bool
+	// Epoch says which snapshot a change belongs to, where the producer numbers them:
+	// an integer of any size; optional.
+	Epoch    Decimal
+	Sequence Decimal // an integer of any size; optional
+	// Bids and Asks are levels in the order of the sender. A side that is nil is
+	// absent; at least one is there. In a change a size of 0 takes a level away.
+	Bids, Asks []Level
+	Source     string // optional
+	Flags      Flags
+}
+
+// Level is what is bid or asked at one price.
+type Level struct{ Price, Size Decimal }

@@ -114,6 +114,10 @@ func (d *Decoder) decimal(f field) Decimal {
 	if s == "" {
 		return Decimal{}
 	}
+	return d.parsed(f, s)
+}
+
+func (d *Decoder) parsed(f field, s string) Decimal {
 	n, err := ParseDecimal(s)
 	if err != nil {
 		reason := ReasonBadNumber
@@ -152,14 +156,16 @@ func (d *Decoder) boolean(f field) Optional[bool] {
 	return Optional[bool]{}
 }
 
-func (d *Decoder) time() time.Time {
-	s := d.written(fieldTime, d.token(fieldTime))
+func (d *Decoder) time() time.Time { return d.timeOf(fieldTime) }
+
+func (d *Decoder) timeOf(f field) time.Time {
+	s := d.written(f, d.token(f))
 	if s == "" {
 		return time.Time{}
 	}
 	t, fault := parseTime(s)
 	if fault != nil {
-		d.blame(fieldTime, fault.Reason, fault.Message)
+		d.blame(f, fault.Reason, fault.Message)
 	}
 	return t
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -32,16 +31,6 @@ type JSON struct {
 // Header is a name and a value beside a record.
 type Header = kgo.RecordHeader
 
-// decoding is what looking at one value needs.
-type decoding struct {
-	marketdata.Decoder
-	price     marketdata.Price
-	ohlcv     marketdata.OHLCV
-	level1    marketdata.Level1
-	trade     marketdata.Trade
-	analytics marketdata.Analytics
-}
-
 // PublishJSON is PublishPrices for records as their producers wrote them.
 func (p *Publisher) PublishJSON(ctx context.Context, vs []JSON) ([]Result, error) {
 	return p.publish(ctx, len(vs), func(i int) (*record, error) { return p.json(&vs[i]) })
@@ -64,16 +53,16 @@ func (p *Publisher) CheckJSON(v JSON) (topic string, err error) {
 }
 
 func (p *Publisher) json(v *JSON) (*record, error) {
-	d := p.decoder.Get().(*decoding)
+	d := p.decoder.Get().(*marketdata.Decoder)
 	defer p.decoder.Put(d)
 	value := v.Value
-	var exchange, symbol, source string
+	var id marketdata.Identity
 	look := func(now time.Time) (err error) {
-		exchange, symbol, source, err = d.look(v.Kind, value, now)
+		id, err = d.Identify(v.Kind, value, now)
 		return err
 	}
 	err := p.clock.check(look)
-	if v.Exchange != "" && (err == nil && exchange == "" || lacksExchange(err)) {
+	if v.Exchange != "" && (err == nil && id.Exchange == "" || lacksExchange(err)) {
 		value = withExchange(value, v.Exchange)
 		err = p.clock.check(look)
 	}
@@ -81,39 +70,17 @@ func (p *Publisher) json(v *JSON) (*record, error) {
 		return &record{kind: v.Kind}, err
 	}
 	if v.Allow != nil {
-		if err := v.Allow(exchange); err != nil {
+		if err := v.Allow(id.Exchange); err != nil {
 			return &record{kind: v.Kind}, err
 		}
 	}
-	r, key, err := p.address(v.Kind, exchange, symbol, source)
+	r, key, err := p.address(v.Kind, id.Exchange, id.Symbol, id.Source)
 	if err != nil {
 		return r, err
 	}
 	r.fill(key, func(b []byte) []byte { return append(b, value...) })
 	r.Headers = v.Headers
 	return r, nil
-}
-
-// look decodes the value for its checks and its address.
-func (d *decoding) look(kind marketdata.Kind, value []byte, now time.Time) (exchange, symbol, source string, err error) {
-	switch kind {
-	case marketdata.KindPrice:
-		err = d.Price(value, now, &d.price)
-		return d.price.ExchangeID, d.price.Symbol, d.price.Source, err
-	case marketdata.KindOHLCV:
-		err = d.OHLCV(value, now, &d.ohlcv)
-		return d.ohlcv.ExchangeID, d.ohlcv.Symbol, d.ohlcv.Source, err
-	case marketdata.KindLevel1:
-		err = d.Level1(value, now, &d.level1)
-		return d.level1.ExchangeID, d.level1.Symbol, d.level1.Source, err
-	case marketdata.KindTrade:
-		err = d.Trade(value, now, &d.trade)
-		return d.trade.ExchangeID, d.trade.Symbol, d.trade.Source, err
-	case marketdata.KindAnalytics:
-		err = d.Analytics(value, now, &d.analytics)
-		return d.analytics.ExchangeID, d.analytics.Symbol, d.analytics.Source, err
-	}
-	return "", "", "", fmt.Errorf("publish: %d is no kind of market data", kind)
 }
 
 func lacksExchange(err error) bool {

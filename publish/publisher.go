@@ -22,7 +22,7 @@ type Publisher struct {
 	topics  topicCache
 	closed  atomic.Bool
 	room    *semaphore.Weighted // bytes that may still be buffered
-	decoder sync.Pool           // of *decoding
+	decoder sync.Pool           // of *marketdata.Decoder
 	clock   clock
 }
 
@@ -43,7 +43,7 @@ func New(opts ...Option) (*Publisher, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Publisher{opts: o, topics: topicCache{opts: o}, room: semaphore.NewWeighted(int64(o.bufferBytes)), decoder: sync.Pool{New: func() any { return new(decoding) }}}
+	p := &Publisher{opts: o, topics: topicCache{opts: o}, room: semaphore.NewWeighted(int64(o.bufferBytes)), decoder: sync.Pool{New: func() any { return new(marketdata.Decoder) }}}
 	client, err := kgo.NewClient(append(o.clientOptions(), kgo.ProducerBatchMaxBytesFn(p.topics.batchBytes))...)
 	if err != nil {
 		return nil, fmt.Errorf("publish: %w", err)

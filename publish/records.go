@@ -40,6 +40,26 @@ func (p *Publisher) PublishAnalytics(ctx context.Context, vs []marketdata.Analyt
 	return p.publish(ctx, len(vs), func(i int) (*record, error) { return p.analytics(&vs[i]) })
 }
 
+// PublishFunding is PublishPrices for funding rates.
+func (p *Publisher) PublishFunding(ctx context.Context, vs []marketdata.Funding) ([]Result, error) {
+	return p.publish(ctx, len(vs), func(i int) (*record, error) { return p.funding(&vs[i]) })
+}
+
+// PublishOpenInterest is PublishPrices for open interest.
+func (p *Publisher) PublishOpenInterest(ctx context.Context, vs []marketdata.OpenInterest) ([]Result, error) {
+	return p.publish(ctx, len(vs), func(i int) (*record, error) { return p.openInterest(&vs[i]) })
+}
+
+// PublishLiquidations is PublishPrices for liquidations.
+func (p *Publisher) PublishLiquidations(ctx context.Context, vs []marketdata.Liquidation) ([]Result, error) {
+	return p.publish(ctx, len(vs), func(i int) (*record, error) { return p.liquidation(&vs[i]) })
+}
+
+// PublishBooks is PublishPrices for order books.
+func (p *Publisher) PublishBooks(ctx context.Context, vs []marketdata.Book) ([]Result, error) {
+	return p.publish(ctx, len(vs), func(i int) (*record, error) { return p.book(&vs[i]) })
+}
+
 // EnqueuePrice publishes a price and does not wait for the brokers. An error says
 // that the record was not taken; of one that was taken, done, which may be nil,
 // is called with the result, in the order in which the brokers answer. done must
@@ -77,6 +97,30 @@ func (p *Publisher) EnqueueAnalytics(ctx context.Context, v *marketdata.Analytic
 	return p.enqueue(ctx, r, err, done)
 }
 
+// EnqueueFunding is EnqueuePrice for a funding rate.
+func (p *Publisher) EnqueueFunding(ctx context.Context, v *marketdata.Funding, done func(Result)) error {
+	r, err := p.funding(v)
+	return p.enqueue(ctx, r, err, done)
+}
+
+// EnqueueOpenInterest is EnqueuePrice for an open interest.
+func (p *Publisher) EnqueueOpenInterest(ctx context.Context, v *marketdata.OpenInterest, done func(Result)) error {
+	r, err := p.openInterest(v)
+	return p.enqueue(ctx, r, err, done)
+}
+
+// EnqueueLiquidation is EnqueuePrice for a liquidation.
+func (p *Publisher) EnqueueLiquidation(ctx context.Context, v *marketdata.Liquidation, done func(Result)) error {
+	r, err := p.liquidation(v)
+	return p.enqueue(ctx, r, err, done)
+}
+
+// EnqueueBook is EnqueuePrice for an order book.
+func (p *Publisher) EnqueueBook(ctx context.Context, v *marketdata.Book, done func(Result)) error {
+	r, err := p.book(v)
+	return p.enqueue(ctx, r, err, done)
+}
+
 func (p *Publisher) price(v *marketdata.Price) (*record, error) {
 	return finish(p, marketdata.KindPrice, v.ExchangeID, v.Symbol, v.Source, v.Check, v)
 }
@@ -97,8 +141,24 @@ func (p *Publisher) analytics(v *marketdata.Analytics) (*record, error) {
 	return finish(p, marketdata.KindAnalytics, v.ExchangeID, v.Symbol, v.Source, v.Check, v)
 }
 
+func (p *Publisher) funding(v *marketdata.Funding) (*record, error) {
+	return finish(p, marketdata.KindFunding, v.ExchangeID, v.Symbol, v.Source, v.Check, v)
+}
+
+func (p *Publisher) openInterest(v *marketdata.OpenInterest) (*record, error) {
+	return finish(p, marketdata.KindOpenInterest, v.ExchangeID, v.Symbol, v.Source, v.Check, v)
+}
+
+func (p *Publisher) liquidation(v *marketdata.Liquidation) (*record, error) {
+	return finish(p, marketdata.KindLiquidation, v.ExchangeID, v.Symbol, v.Source, v.Check, v)
+}
+
+func (p *Publisher) book(v *marketdata.Book) (*record, error) {
+	return finish(p, marketdata.KindBook, v.ExchangeID, v.Symbol, v.Source, v.Check, v)
+}
+
 // finish checks a value and makes its record.
-func finish[T marketdata.Price | marketdata.OHLCV | marketdata.Level1 | marketdata.Trade | marketdata.Analytics](
+func finish[T marketdata.Record](
 	p *Publisher, kind marketdata.Kind, exchange, symbol, source string, check func(time.Time) error, v *T,
 ) (*record, error) {
 	if err := p.clock.check(check); err != nil {

@@ -43,7 +43,7 @@ type topicCache struct {
 
 	// names finds a topic by kind and exchange as it is written; a record costs one
 	// look at it. It is copied when it changes.
-	names [len(allKinds) + 1]atomic.Pointer[map[string]*topic]
+	names [marketdata.KindCount + 1]atomic.Pointer[map[string]*topic]
 	mu    sync.Mutex
 	all   map[string]*topic // by name
 	limit sync.Map          // of a topic's batches, an int by name, where it is below WithMaxRecordBytes
@@ -66,8 +66,6 @@ func (c *topicCache) learn(t Topic) {
 	}
 	c.limit.Delete(t.Name)
 }
-
-var allKinds = [5]marketdata.Kind{marketdata.KindPrice, marketdata.KindOHLCV, marketdata.KindLevel1, marketdata.KindTrade, marketdata.KindAnalytics}
 
 // namesMax bounds names: what comes over HTTP may hold any exchange.
 const namesMax = 10_000

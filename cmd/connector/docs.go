@@ -45,7 +45,7 @@ listeners: http://127.0.0.1:8083
 connectors:
   market-to-timescale:
     connector.class: timescale-sink
-    topics.regex: ^crypto-(prices|trades|ohlcv|level1|analytics)(-.+)?$
+    topics.regex: ^crypto-(prices|trades|ohlcv|level1|analytics|funding|open-interest|liquidations|book)(-.+)?$
     connection.url: ${env:DATABASE_URL}
 ` + "```" + `
 

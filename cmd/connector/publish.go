@@ -55,7 +55,7 @@ func newPublishCommand() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.kind, "kind", "", "kind of the records: price, ohlcv, level1, trade or analytics (default: as a name such as crypto-trades-kraken.jsonl tells)")
+	f.StringVar(&o.kind, "kind", "", "kind of the records: "+marketdata.KindNames()+" (default: as a name such as crypto-trades-kraken.jsonl tells)")
 	f.StringVar(&o.exchange, "exchange", "", "exchange of records that name none")
 	f.StringVar(&o.format, "format", "", "jsonl or csv (default: by name or content)")
 	f.StringVar(&o.layout, "layout", marketdata.TopicPerExchange.String(), "topic-per-exchange or topic-per-kind")

@@ -297,7 +297,7 @@ type topicNames struct {
 }
 
 func (n *topicNames) add(cmd *cobra.Command) {
-	cmd.Flags().StringSliceVar(&n.kinds, "kind", nil, "kinds of topics: price, ohlcv, level1, trade, analytics; all five where only --exchange is given")
+	cmd.Flags().StringSliceVar(&n.kinds, "kind", nil, "kinds of topics: "+marketdata.KindNames()+"; all of them where only --exchange is given")
 	cmd.Flags().StringSliceVar(&n.exchanges, "exchange", nil, "exchanges of topics: binance,kraken,...")
 	cmd.Flags().StringVar(&n.layout, "layout", marketdata.TopicPerExchange.String(), "topics of --kind and --exchange: topic-per-exchange or topic-per-kind")
 }

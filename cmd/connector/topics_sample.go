@@ -196,43 +196,17 @@ func (s *topicSample) add(r *kgo.Record) {
 		s.addUnknown(r.Value)
 	}
 	s.addNumbers(r.Value)
-	if s.exchange != "" && what.exchange != "" && what.exchange != s.exchange {
-		s.foreign.add(strings.Clone(what.exchange), "")
+	if s.exchange != "" && what.Exchange != "" && what.Exchange != s.exchange {
+		s.foreign.add(strings.Clone(what.Exchange), "")
 	}
 	s.judgeKey(r.Key, what)
 }
 
-// identity is what a record's key is made of.
-type identity struct{ exchange, symbol, source string }
-
-func (s *topicSample) decode(value []byte) (identity, *marketdata.Error) {
-	var id identity
-	var err error
-	switch s.kind {
-	case marketdata.KindPrice:
-		var v marketdata.Price
-		err = s.decoder.Price(value, s.now, &v)
-		id = identity{v.ExchangeID, v.Symbol, v.Source}
-	case marketdata.KindOHLCV:
-		var v marketdata.OHLCV
-		err = s.decoder.OHLCV(value, s.now, &v)
-		id = identity{v.ExchangeID, v.Symbol, v.Source}
-	case marketdata.KindLevel1:
-		var v marketdata.Level1
-		err = s.decoder.Level1(value, s.now, &v)
-		id = identity{v.ExchangeID, v.Symbol, v.Source}
-	case marketdata.KindTrade:
-		var v marketdata.Trade
-		err = s.decoder.Trade(value, s.now, &v)
-		id = identity{v.ExchangeID, v.Symbol, v.Source}
-	case marketdata.KindAnalytics:
-		var v marketdata.Analytics
-		err = s.decoder.Analytics(value, s.now, &v)
-		id = identity{v.ExchangeID, v.Symbol, v.Source}
-	}
+func (s *topicSample) decode(value []byte) (marketdata.Identity, *marketdata.Error) {
+	id, err := s.decoder.Identify(s.kind, value, s.now)
 	var bad *marketdata.Error
 	if errors.As(err, &bad) {
-		return identity{}, bad
+		return marketdata.Identity{}, bad
 	}
 	return id, nil
 }
@@ -259,16 +233,16 @@ func (s *topicSample) addKey(r *kgo.Record) {
 // judgeKey holds a key against what the record is of: the symbol, with its
 // exchange where a topic is of several. Any key that is one to one with that
 // keeps the order as well as the kind's own.
-func (s *topicSample) judgeKey(key []byte, id identity) {
+func (s *topicSample) judgeKey(key []byte, id marketdata.Identity) {
 	layout := marketdata.TopicPerKind
 	if s.exchange != "" {
 		layout = marketdata.TopicPerExchange
 	}
-	want, err := marketdata.Key(layout, s.kind, id.exchange, id.symbol, id.source)
+	want, err := marketdata.Key(layout, s.kind, id.Exchange, id.Symbol, id.Source)
 	if err != nil || len(key) == 0 {
 		return
 	}
-	if strings.EqualFold(string(key), id.exchange) && !strings.EqualFold(string(want), string(key)) {
+	if strings.EqualFold(string(key), id.Exchange) && !strings.EqualFold(string(want), string(key)) {
 		s.byExchange++
 		return
 	}

@@ -30,20 +30,29 @@ type Config struct {
 	InsertMode string `json:"insert.mode" jsonschema:"description=upsert: one row for each natural key and the newer record wins. tape: every record is a row and tables have no unique index.,enum=upsert,enum=tape"`
 	CopyMin    int    `json:"copy.min.rows" jsonschema:"description=Fewer rows than this for a table go in with INSERT in one round trip; from here on with COPY.,minimum=1,maximum=1000000"`
 
-	SchemaName     string   `json:"schema.name" jsonschema:"description=The schema of the tables and of the ledger."`
-	TablePrice     string   `json:"table.price" jsonschema:"description=The table of prices."`
-	TableOHLCV     string   `json:"table.ohlcv" jsonschema:"description=The table of bars."`
-	TableLevel1    string   `json:"table.level1" jsonschema:"description=The table of best bids and asks."`
-	TableTrade     string   `json:"table.trade" jsonschema:"description=The table of trades."`
-	TableAnalytics string   `json:"table.analytics" jsonschema:"description=The table of analytics."`
-	AutoCreate     bool     `json:"auto.create" jsonschema:"description=Make the schema and tables and indexes that are missing. Without it their DDL is in the error."`
-	KindsIgnore    []string `json:"kinds.ignore" jsonschema:"description=Kinds whose records are counted and not stored: one of the five or any other kind whose topics are named crypto-<kind> or crypto-<kind>-<exchange> such as funding or book."`
+	SchemaName        string   `json:"schema.name" jsonschema:"description=The schema of the tables and of the ledger."`
+	TablePrice        string   `json:"table.price" jsonschema:"description=The table of prices."`
+	TableOHLCV        string   `json:"table.ohlcv" jsonschema:"description=The table of bars."`
+	TableLevel1       string   `json:"table.level1" jsonschema:"description=The table of best bids and asks."`
+	TableTrade        string   `json:"table.trade" jsonschema:"description=The table of trades."`
+	TableAnalytics    string   `json:"table.analytics" jsonschema:"description=The table of analytics."`
+	TableFunding      string   `json:"table.funding" jsonschema:"description=The table of funding rates."`
+	TableOpenInterest string   `json:"table.open_interest" jsonschema:"description=The table of open interest."`
+	TableLiquidation  string   `json:"table.liquidation" jsonschema:"description=The table of liquidations."`
+	TableBook         string   `json:"table.book" jsonschema:"description=The table of order books. With it goes a view of the name with _epochs behind it."`
+	AutoCreate        bool     `json:"auto.create" jsonschema:"description=Make the schema and tables and indexes that are missing. Without it their DDL is in the error."`
+	KindsIgnore       []string `json:"kinds.ignore" jsonschema:"description=Kinds whose records are counted and not stored: one of those with a table or any other whose topics are named crypto-<kind> or crypto-<kind>-<exchange> such as options."`
 
 	ChunkPrice     time.Duration `json:"chunk.interval.price.ms" jsonschema:"description=The time that one chunk of prices covers. It counts when the table is made."`
 	ChunkOHLCV     time.Duration `json:"chunk.interval.ohlcv.ms" jsonschema:"description=The time that one chunk of bars covers."`
 	ChunkLevel1    time.Duration `json:"chunk.interval.level1.ms" jsonschema:"description=The time that one chunk of best bids and asks covers."`
 	ChunkTrade     time.Duration `json:"chunk.interval.trade.ms" jsonschema:"description=The time that one chunk of trades covers."`
 	ChunkAnalytics time.Duration `json:"chunk.interval.analytics.ms" jsonschema:"description=The time that one chunk of analytics covers."`
+
+	ChunkFunding      time.Duration `json:"chunk.interval.funding.ms" jsonschema:"description=The time that one chunk of funding rates covers."`
+	ChunkOpenInterest time.Duration `json:"chunk.interval.open_interest.ms" jsonschema:"description=The time that one chunk of open interest covers."`
+	ChunkLiquidation  time.Duration `json:"chunk.interval.liquidation.ms" jsonschema:"description=The time that one chunk of liquidations covers."`
+	ChunkBook         time.Duration `json:"chunk.interval.book.ms" jsonschema:"description=The time that one chunk of order books covers."`
 
 	CompressAfter time.Duration `json:"compress.after.ms" jsonschema:"description=Chunks older than this go to the columnstore. Keep it above the age of late data. 0: never. Community edition only."`
 	Retention     time.Duration `json:"retention.ms" jsonschema:"description=Chunks older than this are dropped. 0: never. Community edition only."`
@@ -60,8 +69,10 @@ func Default() *Config {
 		Config:   converters.Default(),
 		PoolSize: 2, InsertMode: modeUpsert, CopyMin: 100,
 		SchemaName: "public", TablePrice: "crypto_prices", TableOHLCV: "crypto_ohlcv", TableLevel1: "crypto_level1",
-		TableTrade: "crypto_trades", TableAnalytics: "crypto_analytics", AutoCreate: true,
+		TableTrade: "crypto_trades", TableAnalytics: "crypto_analytics", TableFunding: "crypto_funding",
+		TableOpenInterest: "crypto_open_interest", TableLiquidation: "crypto_liquidations", TableBook: "crypto_book", AutoCreate: true,
 		ChunkPrice: day, ChunkOHLCV: 7 * day, ChunkLevel1: day, ChunkTrade: day, ChunkAnalytics: 7 * day,
+		ChunkFunding: 7 * day, ChunkOpenInterest: 7 * day, ChunkLiquidation: 7 * day, ChunkBook: 6 * time.Hour,
 		CompressAfter: 7 * day, StatementTimeout: 30 * time.Second, LockTimeout: 10 * time.Second, FenceTimeout: 10 * time.Second,
 	}
 }
@@ -131,19 +142,29 @@ func (c *Config) Validate() error {
 }
 
 func (c *Config) tableName(kind marketdata.Kind) string {
-	return [...]string{c.TablePrice, c.TableOHLCV, c.TableLevel1, c.TableTrade, c.TableAnalytics}[int(kind)-1]
+	return [marketdata.KindCount]string{
+		c.TablePrice, c.TableOHLCV, c.TableLevel1, c.TableTrade, c.TableAnalytics,
+		c.TableFunding, c.TableOpenInterest, c.TableLiquidation, c.TableBook,
+	}[int(kind)-1]
 }
 
 func (c *Config) chunkInterval(kind marketdata.Kind) time.Duration {
-	return [...]time.Duration{c.ChunkPrice, c.ChunkOHLCV, c.ChunkLevel1, c.ChunkTrade, c.ChunkAnalytics}[int(kind)-1]
+	return [marketdata.KindCount]time.Duration{
+		c.ChunkPrice, c.ChunkOHLCV, c.ChunkLevel1, c.ChunkTrade, c.ChunkAnalytics,
+		c.ChunkFunding, c.ChunkOpenInterest, c.ChunkLiquidation, c.ChunkBook,
+	}[int(kind)-1]
 }
 
 // isTape says whether the kind's rows are appended without a natural key.
 func (c *Config) isTape(t *table) bool { return t.tape || c.InsertMode == modeTape }
 
-// ignored says whether kinds.ignore names the kind.
+// ignored says whether kinds.ignore names the kind, or what its topics are called.
 func (c *Config) ignored(kind marketdata.Kind) bool {
-	return slices.Contains(c.KindsIgnore, kind.String())
+	if len(c.KindsIgnore) == 0 {
+		return false
+	}
+	topicWord := strings.TrimPrefix(marketdata.TopicName(kind, ""), "crypto-")
+	return slices.Contains(c.KindsIgnore, kind.String()) || slices.Contains(c.KindsIgnore, topicWord)
 }
 
 // ignoredTopic says whether a topic of no known kind belongs to an ignored one.

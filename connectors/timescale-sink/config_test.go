@@ -103,7 +103,7 @@ func TestPrepareFilters(t *testing.T) {
 	t.Parallel()
 	cfg := Default()
 	cfg.ConnectionURL = "postgres://localhost/db"
-	cfg.KindsIgnore = []string{"funding", "level1"}
+	cfg.KindsIgnore = []string{"options", "level1"}
 	c, err := New("market", cfg, connect.Env{})
 	if err != nil {
 		t.Fatal(err)
@@ -117,9 +117,9 @@ func TestPrepareFilters(t *testing.T) {
 	}{
 		{trades, nil, connect.ErrFiltered, ""},
 		{trades, []byte{}, nil, "empty"},
-		{"crypto-funding-x", []byte("anything"), connect.ErrFiltered, ""},
+		{"crypto-options-x", []byte("anything"), connect.ErrFiltered, ""},
 		{"crypto-level1", []byte("anything"), connect.ErrFiltered, ""},
-		{"crypto-book", []byte("{}"), nil, "unknown_kind"},
+		{"crypto-candles2", []byte("{}"), nil, "unknown_kind"},
 		{trades, []byte("{"), nil, "*"},
 	} {
 		dst := []byte("before")

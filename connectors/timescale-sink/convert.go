@@ -87,6 +87,27 @@ func (w *convertedRows) Analytics(v *marketdata.Analytics) error {
 	return w.write(marketdata.KindAnalytics, v.Check, func() { w.analytics(v) })
 }
 
+// Funding implements converters.Rows.
+func (w *convertedRows) Funding(v *marketdata.Funding) error {
+	return w.write(marketdata.KindFunding, v.Check, func() { w.funding(v) })
+}
+
+// OpenInterest implements converters.Rows.
+func (w *convertedRows) OpenInterest(v *marketdata.OpenInterest) error {
+	return w.write(marketdata.KindOpenInterest, v.Check, func() { w.openInterest(v) })
+}
+
+// Liquidation implements converters.Rows.
+func (w *convertedRows) Liquidation(v *marketdata.Liquidation) error {
+	return w.write(marketdata.KindLiquidation, v.Check, func() { w.liquidation(v) })
+}
+
+// Book implements converters.Rows.
+func (w *convertedRows) Book(v *marketdata.Book) error {
+	v.Mark()
+	return w.write(marketdata.KindBook, v.Check, func() { w.book(v) })
+}
+
 // convert prepares a record that another producer wrote.
 func (p *preparer) convert(dst []byte, topic string, partition int32, r *connect.Record) ([]byte, error) {
 	if r.Value == nil {

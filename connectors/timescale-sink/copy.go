@@ -17,7 +17,7 @@ import (
 
 // copyRows stores rows with COPY straight into the hypertable: the fast path.
 func (s *Sink) copyRows(ctx context.Context, g *target, p *plan, rows []*row) error {
-	s.copyBuf = appendCopy(s.copyBuf[:0], len(g.types), rows)
+	s.copyBuf = appendCopy(s.copyBuf[:0], g.table, rows)
 	tag, err := s.conn.PgConn().CopyFrom(ctx, bytes.NewReader(s.copyBuf), g.copySQL)
 	if cap(s.copyBuf) > copyBufKeepBytes {
 		s.copyBuf = nil
@@ -82,11 +82,16 @@ const copyBufKeepBytes = 16 << 20
 const copyHeader = "PGCOPY\n\xff\r\n\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00"
 
 // appendCopy appends the rows as COPY's binary format, each with its origin.
-func appendCopy(buf []byte, columns int, rows []*row) []byte {
+func appendCopy(buf []byte, t *table, rows []*row) []byte {
 	buf = append(buf, copyHeader...)
+	columns, hasArrays := uint16(len(t.columns())), t.hasArrays()
 	for _, r := range rows {
-		buf = binary.BigEndian.AppendUint16(buf, uint16(columns))
-		buf = append(buf, r.fields...)
+		buf = binary.BigEndian.AppendUint16(buf, columns)
+		if hasArrays {
+			buf = appendFields(buf, t, r.fields)
+		} else {
+			buf = append(buf, r.fields...)
+		}
 		buf = appendFlags(buf, r.flags)
 		buf = appendInt4Elem(buf, r.topicID)
 		buf = appendInt4Elem(buf, r.partition)
@@ -94,6 +99,42 @@ func appendCopy(buf []byte, columns int, rows []*row) []byte {
 		buf = appendTimeElem(buf, r.millis)
 	}
 	return append(buf, 0xff, 0xff)
+}
+
+// appendFields appends a row's fields with its arrays in binary form.
+func appendFields(buf []byte, t *table, fields []byte) []byte {
+	columns := t.rowColumns()
+	for i := range len(columns) - 1 { // the flags are in the header
+		var field []byte
+		if field, fields = cutField(fields); columns[i].isArray() && len(field) > 4 {
+			buf = appendNumerics(buf, field[4:])
+		} else {
+			buf = append(buf, field...)
+		}
+	}
+	return buf
+}
+
+// appendNumerics appends a numeric[] of what rowWriter.levels wrote.
+func appendNumerics(buf []byte, text []byte) []byte {
+	start := len(buf)
+	buf = append(buf, 0, 0, 0, 0)
+	n := int32(0)
+	if list := string(text[1 : len(text)-1]); list == "" {
+		buf = appendInt32s(buf, 0, 0, oidNumeric)
+	} else {
+		buf = appendInt32s(buf, 1, 0, oidNumeric, 0, 1)
+		for number := range strings.SplitSeq(list, ",") {
+			d, _ := marketdata.ParseDecimal(number) // it was one
+			at := len(buf)
+			buf = appendNumeric(append(buf, 0, 0, 0, 0), d)
+			binary.BigEndian.PutUint32(buf[at:], uint32(len(buf)-at-4))
+			n++
+		}
+		binary.BigEndian.PutUint32(buf[start+16:], uint32(n))
+	}
+	binary.BigEndian.PutUint32(buf[start:], uint32(len(buf)-start-4))
+	return buf
 }
 
 // appendFlags appends a text[], NULL for none.

@@ -158,6 +158,9 @@ func (c *Config) createStatements(t *table, e edition) []string {
 			quote(e.schema), literal(name), interval(c.chunkInterval(t.kind))),
 		fmt.Sprintf(`CREATE INDEX ON %s USING brin ("time")`, name),
 	}
+	if t.view != "" {
+		out = append(out, fmt.Sprintf("CREATE OR REPLACE VIEW %s AS "+t.viewSQL, quote(c.SchemaName, c.tableName(t.kind)+t.view), name))
+	}
 	if c.isTape(t) && c.TapeReplayIndex {
 		out = append(out, fmt.Sprintf("CREATE INDEX ON %s (origin_topic, origin_partition, origin_offset)", name))
 	}

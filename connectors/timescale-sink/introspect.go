@@ -210,6 +210,8 @@ func compatible(want string, got *foundColumn) bool {
 		return got.base == "int8" || got.base == "numeric"
 	case "text[]":
 		return got.base == "_text" || got.base == "_varchar"
+	case "numeric[]":
+		return got.sqlType == "numeric[]" // with a scale it would round
 	case "boolean":
 		return got.base == "bool"
 	}
@@ -232,6 +234,8 @@ func sameBinary(want, base string) bool {
 		return base == "int8"
 	case "text[]":
 		return base == "_text"
+	case "numeric[]":
+		return base == "_numeric"
 	case "boolean":
 		return base == "bool"
 	}

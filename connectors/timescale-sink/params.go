@@ -14,6 +14,7 @@ const (
 	oidInt8             = 20
 	oidBytea            = 17
 	oidTimestamptz      = 1184
+	oidNumeric          = 1700
 	oidTextArray        = 1009
 	oidInt4Array        = 1007
 	oidInt8Array        = 1016
@@ -24,7 +25,7 @@ const (
 // oids are those of the types that rows hold, and of their arrays.
 var oids = map[string]struct{ element, array uint32 }{
 	"text":        {oidText, oidTextArray},
-	"numeric":     {1700, 1231},
+	"numeric":     {oidNumeric, 1231},
 	"timestamptz": {oidTimestamptz, oidTimestamptzArray},
 	"bigint":      {oidInt8, oidInt8Array},
 	"boolean":     {16, 1000},

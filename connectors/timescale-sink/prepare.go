@@ -33,6 +33,11 @@ type decoding struct {
 	level1    marketdata.Level1
 	trade     marketdata.Trade
 	analytics marketdata.Analytics
+
+	funding      marketdata.Funding
+	openInterest marketdata.OpenInterest
+	liquidation  marketdata.Liquidation
+	book         marketdata.Book
 }
 
 func newPreparer(cfg *Config, converter converters.Converter, info *schemaCache, counters *Counters) *preparer {
@@ -127,6 +132,26 @@ func (d *decoding) write(w *rowWriter, r *connect.Record) error {
 			return err
 		}
 		w.analytics(&d.analytics)
+	case marketdata.KindFunding:
+		if err := d.Funding(r.Value, d.now, &d.funding); err != nil {
+			return err
+		}
+		w.funding(&d.funding)
+	case marketdata.KindOpenInterest:
+		if err := d.OpenInterest(r.Value, d.now, &d.openInterest); err != nil {
+			return err
+		}
+		w.openInterest(&d.openInterest)
+	case marketdata.KindLiquidation:
+		if err := d.Liquidation(r.Value, d.now, &d.liquidation); err != nil {
+			return err
+		}
+		w.liquidation(&d.liquidation)
+	case marketdata.KindBook:
+		if err := d.Book(r.Value, d.now, &d.book); err != nil {
+			return err
+		}
+		w.book(&d.book)
 	}
 	return nil
 }
@@ -153,13 +178,7 @@ func (w *rowWriter) level1(v *marketdata.Level1) {
 }
 
 func (w *rowWriter) trade(v *marketdata.Trade) {
-	w.begin(v.Flags, v.ExchangeID).text(v.ExchangeID).text(v.Symbol)
-	if v.TradeID != "" {
-		w.text(v.TradeID)
-	} else {
-		w.originID()
-	}
-	w.endKey(v.Time)
+	w.begin(v.Flags, v.ExchangeID).text(v.ExchangeID).text(v.Symbol).id(v.TradeID).endKey(v.Time)
 	w.decimal(v.Price).decimal(v.Size).optional(v.Side).optional(v.Source).end()
 }
 
@@ -172,6 +191,27 @@ func (w *rowWriter) analytics(v *marketdata.Analytics) {
 	w.decimal(v.TotalMarketCap).decimal(v.TotalVolume).decimal(v.BTCDominance).decimal(v.ETHDominance)
 	w.decimal(v.ActiveCryptocurrencies).decimal(v.Markets).decimal(v.MarketCapChange24h)
 	w.json(v.Metrics).optional(v.Attribution).end()
+}
+
+func (w *rowWriter) funding(v *marketdata.Funding) {
+	w.begin(v.Flags, v.ExchangeID).text(v.ExchangeID).text(v.Symbol).text(v.Source).endKey(v.Time)
+	w.decimal(v.Rate).decimal(v.PredictedRate).time(v.NextFundingTime).decimal(v.MarkPrice).decimal(v.IndexPrice).end()
+}
+
+func (w *rowWriter) openInterest(v *marketdata.OpenInterest) {
+	w.begin(v.Flags, v.ExchangeID).text(v.ExchangeID).text(v.Symbol).text(v.Source).endKey(v.Time)
+	w.decimal(v.OpenInterest).decimal(v.OpenInterestValue).end()
+}
+
+func (w *rowWriter) liquidation(v *marketdata.Liquidation) {
+	w.begin(v.Flags, v.ExchangeID).text(v.ExchangeID).text(v.Symbol).id(v.LiquidationID).endKey(v.Time)
+	w.decimal(v.Price).decimal(v.Size).optional(v.Side).optional(v.Status).optional(v.Source).end()
+}
+
+func (w *rowWriter) book(v *marketdata.Book) {
+	w.begin(v.Flags, v.ExchangeID).text(v.ExchangeID).text(v.Symbol).endKey(v.Time)
+	w.boolean(marketdata.Some(v.Snapshot)).decimal(v.Epoch).decimal(v.Sequence)
+	w.levels(v.Bids).levels(v.Asks).optional(v.Source).end()
 }
 
 // release lets go of the record's value, to which the decoded texts refer.
@@ -187,6 +227,14 @@ func (d *decoding) release(kind marketdata.Kind) {
 		d.trade = marketdata.Trade{}
 	case marketdata.KindAnalytics:
 		d.analytics = marketdata.Analytics{}
+	case marketdata.KindFunding:
+		d.funding = marketdata.Funding{}
+	case marketdata.KindOpenInterest:
+		d.openInterest = marketdata.OpenInterest{}
+	case marketdata.KindLiquidation:
+		d.liquidation = marketdata.Liquidation{}
+	case marketdata.KindBook:
+		d.book = marketdata.Book{}
 	}
 }
 

@@ -19,7 +19,7 @@ type plan struct {
 	several []*several
 	// rows are by table, in the fixed order of tables: one row for each key, in the
 	// order of keys; a tape's in the order of the batch.
-	rows [5][]*row
+	rows [marketdata.KindCount][]*row
 	dead []deadRecord
 }
 

@@ -82,9 +82,12 @@ func (w *rowWriter) json(s string) *rowWriter {
 	return w
 }
 
-// originID is the id of a trade whose venue gives none: where its record lies,
-// and which of the record's rows it is, from the second on.
-func (w *rowWriter) originID() {
+// id writes a venue's id, or where it gives none where the record lies, and which
+// of the record's rows it is, from the second on.
+func (w *rowWriter) id(given string) *rowWriter {
+	if given != "" {
+		return w.text(given)
+	}
 	w.column++
 	w.buf = w.sized(func(b []byte) []byte {
 		b = append(append(append(b, '@'), w.at.topic...), '/')
@@ -95,6 +98,43 @@ func (w *rowWriter) originID() {
 		}
 		return b
 	})
+	return w
+}
+
+// time writes NULL for the zero time.
+func (w *rowWriter) time(t time.Time) *rowWriter {
+	if t.IsZero() {
+		return w.null()
+	}
+	w.column++
+	w.buf = appendInt8Elem(w.buf, t.UnixMicro()-postgresEpochMicros)
+	return w
+}
+
+// levels writes a side of a book in two columns, its prices and its sizes, NULL
+// where it is absent. An array is a text here, as an INSERT takes it; COPY makes
+// the binary form of it.
+func (w *rowWriter) levels(levels []marketdata.Level) *rowWriter {
+	if levels == nil {
+		return w.null().null()
+	}
+	return w.numbers(len(levels), func(b []byte, i int) []byte { return levels[i].Price.Append(b) }).
+		numbers(len(levels), func(b []byte, i int) []byte { return levels[i].Size.Append(b) })
+}
+
+func (w *rowWriter) numbers(n int, at func(b []byte, i int) []byte) *rowWriter {
+	w.column++
+	w.buf = w.sized(func(b []byte) []byte {
+		b = append(b, '{')
+		for i := range n {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = at(b, i)
+		}
+		return append(b, '}')
+	})
+	return w
 }
 
 // sized appends what write appends, after its length.

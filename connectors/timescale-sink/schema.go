@@ -71,10 +71,10 @@ type schemaCache struct {
 	seen    atomic.Int64 // the value of changed for which all was looked at
 	// fingerprint is that of the tables before they were last looked at.
 	fingerprint atomic.Int64
-	targets     [5]atomic.Pointer[target]
+	targets     [marketdata.KindCount]atomic.Pointer[target]
 	// unfit marks those of targets that were found not to fit any more. They stay,
 	// so that records prepared meanwhile keep to their limits.
-	unfit [5]atomic.Bool
+	unfit [marketdata.KindCount]atomic.Bool
 }
 
 func newSchemaCache(cfg *Config, log *slog.Logger) *schemaCache {

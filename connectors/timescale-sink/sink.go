@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/qicore/tickconnect/connect"
+	"github.com/qicore/tickconnect/marketdata"
 )
 
 // Sink is the sink of one task: one connection, opened when it is needed.
@@ -16,7 +17,7 @@ type Sink struct {
 	generation int32
 	open       map[connect.TopicPartition]openPartition
 	busySince  map[connect.TopicPartition]time.Time
-	paces      [5]pace
+	paces      [marketdata.KindCount]pace
 	unlimited  bool // lift TimescaleDB's decompression limit
 	wholeTapes bool // replace rows of tapes through the hypertable, not chunk by chunk
 	copyBuf    []byte

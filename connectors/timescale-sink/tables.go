@@ -1,6 +1,7 @@
 package timescalesink
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -17,11 +18,13 @@ type column struct {
 
 // element is the type of the elements in which an INSERT sends the column.
 func (c column) element() string {
-	if c.sqlType == flagsColumn.sqlType {
+	if c.isArray() { // an array of arrays would be unnested to the bottom
 		return "text"
 	}
 	return c.sqlType
 }
+
+func (c column) isArray() bool { return strings.HasSuffix(c.sqlType, "[]") }
 
 // table is what a kind of market data is stored in: its key columns, its value
 // columns, then the origin of the row, which every table has.
@@ -32,6 +35,14 @@ type table struct {
 	tape    bool // the kind has no natural key: rows are only appended
 	segment string
 	order   string
+	// view is SQL of a view that is made with the table: its name's ending, and a
+	// query with %s for the table.
+	view, viewSQL string
+}
+
+// hasArrays says whether a row's fields hold an array, as a text.
+func (t *table) hasArrays() bool {
+	return slices.ContainsFunc(t.values, func(c column) bool { return c.isArray() && c != flagsColumn })
 }
 
 // timeColumn is the hypertable's dimension in every table.
@@ -41,6 +52,8 @@ func key(name string) column     { return column{name, "text", true} }
 func text(name string) column    { return column{name, "text", false} }
 func decimal(name string) column { return column{name, "numeric", false} }
 func needed(name string) column  { return column{name, "numeric", true} }
+
+func numerics(name string) column { return column{name, "numeric[]", false} }
 
 var keyTime = column{timeColumn, "timestamptz", true}
 
@@ -109,6 +122,49 @@ var tables = []*table{
 			text("attribution"), flagsColumn,
 		},
 		segment: "exchange_id,symbol,source", order: "time DESC",
+	},
+	{
+		kind: marketdata.KindFunding,
+		key:  []column{key("exchange_id"), key("symbol"), key("source"), keyTime},
+		values: []column{
+			needed("rate"), decimal("predicted_rate"),
+			{"next_funding_time", "timestamptz", false},
+			decimal("mark_price"), decimal("index_price"), flagsColumn,
+		},
+		segment: "exchange_id,symbol,source", order: "time DESC",
+	},
+	{
+		kind: marketdata.KindOpenInterest,
+		key:  []column{key("exchange_id"), key("symbol"), key("source"), keyTime},
+		values: []column{
+			needed("open_interest"), decimal("open_interest_value"), flagsColumn,
+		},
+		segment: "exchange_id,symbol,source", order: "time DESC",
+	},
+	{
+		kind: marketdata.KindLiquidation,
+		key:  []column{key("exchange_id"), key("symbol"), key("liquidation_id"), keyTime},
+		values: []column{
+			decimal("price"), needed("size"), text("side"), text("status"), text("source"), flagsColumn,
+		},
+		segment: "exchange_id,symbol", order: "time DESC, liquidation_id",
+	},
+	{
+		kind: marketdata.KindBook,
+		key:  []column{key("exchange_id"), key("symbol"), keyTime},
+		values: []column{
+			{"snapshot", "boolean", true},
+			decimal("epoch"), decimal("sequence"),
+			numerics("bid_prices"), numerics("bid_sizes"), numerics("ask_prices"), numerics("ask_sizes"),
+			text("source"), flagsColumn,
+		},
+		tape:    true,
+		segment: "exchange_id,symbol", order: "time DESC",
+		// Nothing is guessed while a row is stored, so that storing it again gives the
+		// same row: which snapshot a change follows is told by where both lie in the log.
+		view: "_epochs",
+		viewSQL: `SELECT b.*, max(origin_offset) FILTER (WHERE snapshot) OVER (PARTITION BY exchange_id, symbol, origin_topic, origin_partition
+			ORDER BY origin_offset) AS snapshot_offset FROM %s AS b`,
 	},
 }
 

@@ -7,9 +7,9 @@ import (
 	"github.com/qicore/tickconnect/marketdata"
 )
 
-// TestFiveKinds: records of five kinds and two exchanges, some with the key of an
+// TestKinds: records of each kind and two exchanges, some with the key of an
 // earlier one, become rows with the digits that were sent, in both insert modes.
-func TestFiveKinds(t *testing.T) {
+func TestKinds(t *testing.T) {
 	t.Parallel()
 	eachBroker(t, func(t *testing.T, brokers []string) {
 		for _, mode := range []string{"upsert", "tape"} {

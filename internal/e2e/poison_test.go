@@ -167,20 +167,20 @@ func TestUnknownKind(t *testing.T) {
 		s := newStack(t, brokers)
 		good := s.createTopic(marketdata.KindTrade, "okx", 2)
 		r := s.start("replica-0")
-		funding := "crypto-funding-" + s.exchange("okx")
-		s.createNamed(funding, 1, nil)
+		options := "crypto-options-" + s.exchange("okx")
+		s.createNamed(options, 1, nil)
 		s.topics = []string{good}
-		s.produceRaw(&kgo.Record{Topic: funding, Value: []byte(`{"rate":"0.0001"}`)})
+		s.produceRaw(&kgo.Record{Topic: options, Value: []byte(`{"strike":"1"}`)})
 		for seq := range 50 {
 			s.produce(good, newSample(marketdata.KindTrade, s.exchange("okx"), seq, 0))
 		}
 		s.checkAccount()
-		r.waitHealth(http.StatusServiceUnavailable, funding, "kinds.ignore")
+		r.waitHealth(http.StatusServiceUnavailable, options, "kinds.ignore")
 		r.terminate(limit)
 
-		s.topics = append(s.topics, funding)
+		s.topics = append(s.topics, options)
 		s.journal.counts.filtered++
-		r = startReplica(t, "replica-0", s.config("replica-0", map[string]string{"kinds.ignore": "funding"}, ""))
+		r = startReplica(t, "replica-0", s.config("replica-0", map[string]string{"kinds.ignore": "options"}, ""))
 		s.checkAccount()
 		r.waitHealth(http.StatusOK)
 	})

@@ -30,17 +30,28 @@ var tableColumns = map[marketdata.Kind][]string{
 		"exchange_id", "symbol", "source", "time", "total_market_cap", "total_volume", "btc_dominance", "eth_dominance",
 		"active_cryptocurrencies", "markets", "market_cap_change_24h", "metrics", "attribution", "flags",
 	},
+	marketdata.KindFunding: {
+		"exchange_id", "symbol", "source", "time", "rate", "predicted_rate", "next_funding_time", "mark_price", "index_price", "flags",
+	},
+	marketdata.KindOpenInterest: {"exchange_id", "symbol", "source", "time", "open_interest", "open_interest_value", "flags"},
+	marketdata.KindLiquidation:  {"exchange_id", "symbol", "liquidation_id", "time", "price", "size", "side", "status", "source", "flags"},
+	marketdata.KindBook: {
+		"exchange_id", "symbol", "time", "snapshot", "epoch", "sequence", "bid_prices", "bid_sizes", "ask_prices", "ask_sizes", "source", "flags",
+	},
 }
 
 var keyColumns = map[marketdata.Kind]int{
 	marketdata.KindPrice: 3, marketdata.KindOHLCV: 5, marketdata.KindTrade: 4, marketdata.KindAnalytics: 4,
+	marketdata.KindFunding: 4, marketdata.KindOpenInterest: 4, marketdata.KindLiquidation: 4,
 	// A tape has no key: its rows are told apart by all that they hold.
-	marketdata.KindLevel1: 10,
+	marketdata.KindLevel1: 10, marketdata.KindBook: 12,
 }
 
 var tableNames = map[marketdata.Kind]string{
 	marketdata.KindPrice: "crypto_prices", marketdata.KindOHLCV: "crypto_ohlcv", marketdata.KindLevel1: "crypto_level1",
 	marketdata.KindTrade: "crypto_trades", marketdata.KindAnalytics: "crypto_analytics",
+	marketdata.KindFunding: "crypto_funding", marketdata.KindOpenInterest: "crypto_open_interest",
+	marketdata.KindLiquidation: "crypto_liquidations", marketdata.KindBook: "crypto_book",
 }
 
 // rowText is the SQL that makes a row the text which Sprint makes of columns.
@@ -49,8 +60,8 @@ func rowText(kind marketdata.Kind) string {
 	for _, c := range tableColumns[kind] {
 		text := fmt.Sprintf("%q::text", c)
 		switch c {
-		case "time":
-			text = `(extract(epoch FROM "time") * 1000000)::bigint::text`
+		case "time", "next_funding_time":
+			text = fmt.Sprintf(`(extract(epoch FROM %q) * 1000000)::bigint::text`, c)
 		case "flags":
 			text = `array_to_string(flags, ',')`
 		}
@@ -104,6 +115,23 @@ func newSample(kind marketdata.Kind, exchange string, seq, revision int) sample 
 		s.value = fmt.Sprintf(`{"exchangeId":%q,"symbol":%q,"time":"%s","totalMarketCap":"%s","marketCapChange24h":"-0.50","fear":12.50,"source":"e2e"}`,
 			exchange, symbol, iso, n)
 		s.columns = []string{exchange, symbol, "e2e", micros, n, absent, absent, absent, absent, absent, "-0.50", `{"fear": 12.50}`, absent, absent}
+	case marketdata.KindFunding:
+		s.value = fmt.Sprintf(`{"exchangeId":%q,"symbol":%q,"time":"%s","rate":"-0.000100","markPrice":"%s","nextFundingTime":%d,"source":"e2e"}`,
+			exchange, symbol, iso, n, at.UnixMilli())
+		s.columns = []string{exchange, symbol, "e2e", micros, "-0.000100", absent, micros, n, absent, absent}
+	case marketdata.KindOpenInterest:
+		s.value = fmt.Sprintf(`{"exchangeId":%q,"symbol":%q,"time":"%s","openInterest":%s,"openInterestValue":"0"}`, exchange, symbol, iso, n)
+		s.columns = []string{exchange, symbol, "", micros, n, "0", absent}
+	case marketdata.KindLiquidation:
+		s.value = fmt.Sprintf(`{"exchangeId":%q,"symbol":%q,"liquidationId":%d,"time":"%s","size":"%s","side":"sell"}`, exchange, symbol, seq, iso, n)
+		s.columns = []string{exchange, symbol, fmt.Sprint(seq), micros, absent, n, "sell", absent, absent, absent}
+	case marketdata.KindBook:
+		sequence := fmt.Sprintf("18446744073709551616%09d%03d", seq, revision)
+		s.value = fmt.Sprintf(`{"exchangeId":%q,"symbol":%q,"time":%d,"snapshot":%t,"sequence":%s,"bids":[["%s","1.500"],[0.50,1E-3]],"asks":[]}`,
+			exchange, symbol, at.UnixMicro(), seq%10 == 0, sequence, n)
+		s.columns = []string{
+			exchange, symbol, micros, strconv.FormatBool(seq%10 == 0), absent, sequence, "{" + n + ",0.50}", "{1.500,0.001}", "{}", "{}", absent, absent,
+		}
 	}
 	return s
 }

@@ -144,7 +144,7 @@ func (s *stack) section(more map[string]string) string {
 	s.t.Helper()
 	keys := map[string]string{
 		"connector.class":      "timescale-sink",
-		"topics.regex":         "crypto-[a-z0-9]+-" + s.id + "-.+",
+		"topics.regex":         "crypto-[a-z0-9-]+-" + s.id + "-.+",
 		"connection.url":       s.url,
 		"schema.name":          s.schema,
 		"metadata.max.age.ms":  "500",

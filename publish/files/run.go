@@ -494,28 +494,6 @@ func (r *run) save(clean, finished bool) error {
 
 // eventTime decodes a record for its own time.
 func eventTime(d *marketdata.Decoder, kind marketdata.Kind, value []byte) (time.Time, bool) {
-	now := time.Now()
-	switch kind {
-	case marketdata.KindPrice:
-		var v marketdata.Price
-		_ = d.Price(value, now, &v) // it may lack the exchange, which was given beside it
-		return v.Time, !v.Time.IsZero()
-	case marketdata.KindOHLCV:
-		var v marketdata.OHLCV
-		_ = d.OHLCV(value, now, &v) // as above
-		return v.Time, !v.Time.IsZero()
-	case marketdata.KindLevel1:
-		var v marketdata.Level1
-		_ = d.Level1(value, now, &v) // as above
-		return v.Time, !v.Time.IsZero()
-	case marketdata.KindTrade:
-		var v marketdata.Trade
-		_ = d.Trade(value, now, &v) // as above
-		return v.Time, !v.Time.IsZero()
-	case marketdata.KindAnalytics:
-		var v marketdata.Analytics
-		_ = d.Analytics(value, now, &v) // as above
-		return v.Time, !v.Time.IsZero()
-	}
-	return time.Time{}, false
+	id, _ := d.Identify(kind, value, time.Now()) // it may lack the exchange, which was given beside it
+	return id.Time, !id.Time.IsZero()
 }
