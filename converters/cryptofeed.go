@@ -126,10 +126,16 @@ type cryptofeedRecord struct {
 	trade  marketdata.Trade
 	level1 marketdata.Level1
 	ohlcv  marketdata.OHLCV
+
+	funding      marketdata.Funding
+	openInterest marketdata.OpenInterest
+	liquidation  marketdata.Liquidation
+	book         marketdata.Book
+	levels       []marketdata.Level // of both sides of a book
 }
 
 func (rec *cryptofeedRecord) convert(topic string, value []byte, rows Rows) error {
-	rec.seen, rec.fault, rec.noticed = 0, nil, Noticed{}
+	rec.seen, rec.fault, rec.noticed, rec.levels = 0, nil, Noticed{}, rec.levels[:0]
 	if fault := rec.reader.Read(value, rec.take); fault != nil {
 		if fault.Reason == marketdata.ReasonNotJSON && (bytes.Contains(value, []byte("NaN")) || bytes.Contains(value, []byte("Infinity"))) {
 			fault.Message += ": cryptofeed 2 writes numbers that it does not know so; version 3 writes null"
@@ -149,6 +155,14 @@ func (rec *cryptofeedRecord) convert(topic string, value []byte, rows Rows) erro
 		return rec.convertQuote(rows, cfBidPrice, cfBidSize, cfAskPrice, cfAskSize)
 	case cryptofeedCandles:
 		return rec.convertCandle(rows)
+	case cryptofeedFunding:
+		return rec.convertFunding(rows)
+	case cryptofeedOpenInterest:
+		return rec.convertOpenInterest(rows)
+	case cryptofeedLiquidations:
+		return rec.convertLiquidation(rows)
+	case cryptofeedBook:
+		return rec.convertBook(rows)
 	}
 	return rec.c.filtered[kind]
 }
@@ -222,7 +236,7 @@ func (rec *cryptofeedRecord) convertQuote(rows Rows, bid, bidSize, ask, askSize 
 	*v = marketdata.Level1{
 		ExchangeID: rec.exchange(),
 		Symbol:     rec.text(cfSymbol),
-		Time:       rec.time(cfTimestamp),
+		Time:       rec.quoteTime(),
 		BidPrice:   rec.decimal(bid),
 		BidSize:    rec.decimal(bidSize),
 		AskPrice:   rec.decimal(ask),
@@ -234,11 +248,6 @@ func (rec *cryptofeedRecord) convertQuote(rows Rows, bid, bidSize, ask, askSize 
 	}
 	if v.AskPrice.Sign() == 0 {
 		v.AskPrice, v.AskSize = marketdata.Decimal{}, marketdata.Decimal{}
-	}
-	rec.noteReceiveTime()
-	if v.Time.IsZero() {
-		v.Time = rec.time(cfReceipt)
-		rec.noticed.ReceiveTime = true
 	}
 	if rec.fault != nil {
 		return rec.fault
@@ -295,7 +304,10 @@ func (rec *cryptofeedRecord) blame(f cryptofeedField, reason, message string) {
 // written gives the text of a string or number; "" for an absent value, which a
 // user's none_to may have made the text None.
 func (rec *cryptofeedRecord) written(f cryptofeedField) (s string, kind marketdata.JSONKind) {
-	v := rec.value(f)
+	return rec.writtenOf(f, rec.value(f))
+}
+
+func (rec *cryptofeedRecord) writtenOf(f cryptofeedField, v marketdata.JSONValue) (s string, kind marketdata.JSONKind) {
 	switch v.Kind {
 	case marketdata.JSONNull:
 	case marketdata.JSONNumber:
@@ -401,7 +413,12 @@ func (rec *cryptofeedRecord) decimal(f cryptofeedField) marketdata.Decimal {
 	if f == cfUnknown {
 		return marketdata.Decimal{}
 	}
-	s, kind := rec.written(f)
+	return rec.decimalOf(f, rec.value(f))
+}
+
+// decimalOf reads a number of a field's value.
+func (rec *cryptofeedRecord) decimalOf(f cryptofeedField, v marketdata.JSONValue) marketdata.Decimal {
+	s, kind := rec.writtenOf(f, v)
 	if s == "" {
 		return marketdata.Decimal{}
 	}
@@ -473,6 +490,18 @@ func (rec *cryptofeedRecord) time(f cryptofeedField) time.Time {
 	}
 	if fine {
 		rec.noticed.Milliseconds = true
+	}
+	return t
+}
+
+// quoteTime is the exchange's, or the receive time where it gave none: a state at
+// a time has no natural key that another time would break.
+func (rec *cryptofeedRecord) quoteTime() time.Time {
+	rec.noteReceiveTime()
+	t := rec.time(cfTimestamp)
+	if t.IsZero() {
+		t = rec.time(cfReceipt)
+		rec.noticed.ReceiveTime = true
 	}
 	return t
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -63,14 +64,14 @@ func TestCryptofeedRecordings(t *testing.T) {
 		t.Skip("no recordings of cryptofeed; set TICKCONNECT_DATA")
 	}
 	var table strings.Builder
-	fmt.Fprintf(&table, "%-52s %6s %6s %6s %6s %8s\n", "file", "trade", "level1", "ohlcv", "other", "long")
+	fmt.Fprintf(&table, "%-52s %6s %6s %6s %7s %6s %6s %6s %8s\n", "file", "trade", "level1", "ohlcv", "funding", "open_i", "book", "other", "long")
 	records, long := 0, 0
 	captures := map[string]cfSums{}
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".jsonl.zst")
 		got := cfReadFile(t, file, name)
-		fmt.Fprintf(&table, "%-52s %6d %6d %6d %6d %8d\n", name, got.fates["trade"], got.fates["level1"], got.fates["ohlcv"],
-			got.fates["filtered"], got.seen.LongFloats)
+		fmt.Fprintf(&table, "%-52s %6d %6d %6d %7d %6d %6d %6d %8d\n", name, got.fates["trade"], got.fates["level1"], got.fates["ohlcv"],
+			got.fates["funding"], got.fates["open_interest"], got.fates["book"], got.fates["filtered"], got.seen.LongFloats)
 		for _, n := range got.fates {
 			records += n
 		}
@@ -79,10 +80,12 @@ func TestCryptofeedRecordings(t *testing.T) {
 			t.Errorf("%s: the rows' sums are %v, the records' %v", name, got.rows, got.sent)
 		}
 		// A version may have more kinds in one numeric_type's file than in another's,
-		// but of those that are stored it has the same.
+		// but of those that both have the numbers are the same.
 		dot := strings.LastIndexByte(name, '.')
-		if other, ok := captures[name[:dot]]; ok && !cfSameSums(got.rows, other) {
-			t.Errorf("%s: sums differ from those of another numeric_type: %v, %v", name, got.rows, other)
+		for number, sum := range captures[name[:dot]] {
+			if got.rows[number] != nil && got.rows[number].Cmp(sum) != 0 {
+				t.Errorf("%s: the sum of %s is %v, with another numeric_type %v", name, number, got.rows[number], sum)
+			}
 		}
 		captures[name[:dot]] = got.rows
 	}
@@ -135,7 +138,7 @@ func cfReadFile(t *testing.T, file, name string) *cfTotals {
 			var rows cfRows
 			var seen Noticed
 			err := c.Observe(topic, &connect.Record{Value: []byte(line.Value)}, cfNow, &rows, &seen)
-			stored := slices.Contains([]string{"trades", "ticker", "candles"}, key)
+			stored := slices.Contains([]string{"trades", "ticker", "candles", "funding", "open_interest", "liquidations", "book"}, key)
 			if !stored {
 				if !errors.Is(err, connect.ErrFiltered) {
 					t.Fatalf("%s: %v: %.300s", topic, err, line.Value)
@@ -242,8 +245,65 @@ func cfCompare(t *testing.T, totals *cfTotals, version, value string, row any) {
 			check("trades", "", text("trades"))
 		}
 		check("closed", strconv.FormatBool(v.Closed.Value), closed)
+	case marketdata.Funding:
+		totals.fates["funding"]++
+		check("exchange", v.ExchangeID, strings.ToLower(text("exchange")))
+		check("symbol", v.Symbol, text("symbol"))
+		timed("timestamp", v.Time)
+		timed("next_funding_time", v.NextFundingTime)
+		same("rate", v.Rate)
+		same("predicted_rate", v.PredictedRate)
+		same("mark_price", v.MarkPrice)
+	case marketdata.OpenInterest:
+		totals.fates["open_interest"]++
+		check("exchange", v.ExchangeID, strings.ToLower(text("exchange")))
+		check("symbol", v.Symbol, text("symbol"))
+		timed("timestamp", v.Time)
+		same("open_interest", v.OpenInterest)
+	case marketdata.Book:
+		totals.fates["book"]++
+		check("exchange", v.ExchangeID, strings.ToLower(text("exchange")))
+		check("symbol", v.Symbol, text("symbol"))
+		timed("timestamp", v.Time)
+		cfCompareBook(t, totals, sent, &v)
 	default:
 		t.Fatalf("%T", row)
+	}
+}
+
+// cfCompareBook compares each level with what encoding/json reads.
+func cfCompareBook(t *testing.T, totals *cfTotals, sent map[string]any, v *marketdata.Book) {
+	t.Helper()
+	whole, isWhole := sent["book"].(map[string]any)
+	delta, _ := sent["delta"].(map[string]any)
+	if v.Snapshot != isWhole {
+		t.Fatalf("snapshot is %t", v.Snapshot)
+	}
+	for name, levels := range map[string][]marketdata.Level{"bid": v.Bids, "ask": v.Asks} {
+		want := map[string]string{}
+		if isWhole {
+			for price, size := range whole[name].(map[string]any) {
+				want[price] = fmt.Sprint(size)
+			}
+		} else {
+			for _, level := range delta[name].([]any) {
+				pair := level.([]any)
+				want[fmt.Sprint(pair[0])] = fmt.Sprint(pair[1])
+			}
+		}
+		got := map[string]string{}
+		for _, level := range levels {
+			got[level.Price.String()] = level.Size.String()
+			totals.rows.add(name+" price", level.Price.String())
+			totals.rows.add(name+" size", level.Size.String())
+		}
+		for price, size := range want {
+			totals.sent.add(name+" price", price)
+			totals.sent.add(name+" size", size)
+		}
+		if len(levels) != len(want) || !maps.Equal(got, want) {
+			t.Fatalf("%s: %v, want %v", name, got, want)
+		}
 	}
 }
 
@@ -282,7 +342,7 @@ func TestCryptofeedSamples(t *testing.T) {
 		}
 		cfCompare(t, totals, cryptofeed3, s.Value, row)
 	}
-	if f := totals.fates; f["trade"] < 10 || f["level1"] < 10 || f["ohlcv"] < 5 || f["filtered"] < 3 || !cfSameSums(totals.rows, totals.sent) {
+	if f := totals.fates; f["trade"] < 10 || f["level1"] < 10 || f["ohlcv"] < 5 || f["funding"] < 1 || f["open_interest"] < 1 || f["book"] < 3 || f["filtered"] < 1 || !cfSameSums(totals.rows, totals.sent) {
 		t.Errorf("%v", f)
 	}
 }

@@ -71,8 +71,19 @@ func (k cryptofeedKind) stored() []marketdata.Kind {
 		return []marketdata.Kind{marketdata.KindOHLCV}
 	case cryptofeedTicker, cryptofeedL1Book:
 		return []marketdata.Kind{marketdata.KindLevel1}
+	case cryptofeedFunding:
+		return []marketdata.Kind{marketdata.KindFunding}
+	case cryptofeedOpenInterest:
+		return []marketdata.Kind{marketdata.KindOpenInterest}
+	case cryptofeedLiquidations:
+		return []marketdata.Kind{marketdata.KindLiquidation}
+	case cryptofeedBook:
+		return []marketdata.Kind{marketdata.KindBook}
 	case cryptofeedNone:
-		return []marketdata.Kind{marketdata.KindOHLCV, marketdata.KindLevel1, marketdata.KindTrade}
+		return []marketdata.Kind{
+			marketdata.KindOHLCV, marketdata.KindLevel1, marketdata.KindTrade, marketdata.KindFunding, marketdata.KindOpenInterest,
+			marketdata.KindLiquidation, marketdata.KindBook,
+		}
 	}
 	return []marketdata.Kind{}
 }

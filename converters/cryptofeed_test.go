@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -43,7 +44,11 @@ func (r *cfRows) OpenInterest(v *marketdata.OpenInterest) error { return r.take(
 
 func (r *cfRows) Liquidation(v *marketdata.Liquidation) error { return r.take(v.Check(cfNow), *v) }
 
-func (r *cfRows) Book(v *marketdata.Book) error { return r.take(v.Check(cfNow), *v) }
+func (r *cfRows) Book(v *marketdata.Book) error {
+	kept := *v // its levels lie in a buffer of the converter
+	kept.Bids, kept.Asks = slices.Clone(v.Bids), slices.Clone(v.Asks)
+	return r.take(v.Check(cfNow), kept)
+}
 
 // cfConvert gives the one row of a record.
 func cfConvert(c Converter, topic, value string) (row any, seen Noticed, err error) {
@@ -305,21 +310,110 @@ func TestCryptofeedBadRecords(t *testing.T) {
 	}
 }
 
+// TestCryptofeedDerivatives: funding, open interest, liquidations and books, with
+// what is special to them.
+func TestCryptofeedDerivatives(t *testing.T) {
+	t.Parallel()
+	at := cfTime("2026-08-09T21:26:57.583Z")
+	level := func(price, size string) marketdata.Level {
+		return marketdata.Level{Price: cfDecimal(price), Size: cfDecimal(size)}
+	}
+	for _, test := range []struct {
+		topic, value string
+		want         any
+		seen         Noticed
+	}{
+		// BYBIT in version 2: milliseconds, as integers.
+		{
+			topic: "funding-BYBIT-BTC-USDT-PERP",
+			value: `{"exchange":"BYBIT","symbol":"BTC-USDT-PERP","mark_price":"65117.440","rate":"-1E-4","next_funding_time":1786320000000,` +
+				`"predicted_rate":null,"timestamp":1786310817583,"receipt_timestamp":1786310819.526357}`,
+			want: marketdata.Funding{
+				ExchangeID: "bybit", Symbol: "BTC-USDT-PERP", Time: at, Rate: cfDecimal("-1E-4"), MarkPrice: cfDecimal("65117.440"),
+				NextFundingTime: cfTime("2026-08-10T00:00:00Z"), Source: "cryptofeed",
+			},
+			seen: Noticed{Milliseconds: true},
+		},
+		// Only the mark price is known, and a time that the exchange did not send.
+		{
+			topic: "funding-X-Y",
+			value: `{"exchange":"X","symbol":"Y","mark_price":2,"rate":null,"next_funding_time":null,"predicted_rate":null,"timestamp":null,"receipt_timestamp":1786310817.583}`,
+			want:  marketdata.Funding{ExchangeID: "x", Symbol: "Y", Time: at, MarkPrice: cfDecimal("2"), Source: "cryptofeed"},
+			seen:  Noticed{Floats: 1, ReceiveTime: true},
+		},
+		{
+			topic: "open_interest-BYBIT-BTC-USDT-PERP",
+			value: `{"exchange":"BYBIT","symbol":"BTC-USDT-PERP","open_interest":51234.5670,"timestamp":1786310817.583,"receipt_timestamp":1786310819.5}`,
+			want:  marketdata.OpenInterest{ExchangeID: "bybit", Symbol: "BTC-USDT-PERP", Time: at, OpenInterest: cfDecimal("51234.5670"), Source: "cryptofeed"},
+			seen:  Noticed{Floats: 1},
+		},
+		{
+			topic: "liquidations-BINANCE_FUTURES-BTC-USDT-PERP",
+			value: `{"exchange":"BINANCE_FUTURES","symbol":"BTC-USDT-PERP","side":"buy","quantity":"0.500","price":"65000.10","id":null,"status":"filled",` +
+				`"timestamp":1786310817.583,"receipt_timestamp":1786310819.5}`,
+			want: marketdata.Liquidation{
+				ExchangeID: "binance_futures", Symbol: "BTC-USDT-PERP", Time: at, Price: cfDecimal("65000.10"), Size: cfDecimal("0.500"),
+				Side: "buy", Status: "filled", Source: "cryptofeed",
+			},
+		},
+		// A whole book has its prices as names, and so as text, whatever numeric_type is.
+		{
+			topic: "book-KRAKEN-BTC-USD",
+			value: `{"exchange":"KRAKEN","symbol":"BTC-USD","book":{"bid":{"1.10":2.50,"1E-2":3},"ask":{}},"timestamp":1786310817.583,"receipt_timestamp":1786310819.5}`,
+			want: marketdata.Book{
+				ExchangeID: "kraken", Symbol: "BTC-USD", Time: at, Snapshot: true, Source: "cryptofeed",
+				Bids: []marketdata.Level{level("1.10", "2.50"), level("1E-2", "3")}, Asks: []marketdata.Level{},
+			},
+			seen: Noticed{Floats: 2},
+		},
+		{
+			topic: "book-KRAKEN-BTC-USD",
+			value: `{"exchange":"KRAKEN","symbol":"BTC-USD","delta":{"bid":[["1.10","0"]],"ask":[[1.2,1.0],["1.30","0E-8"]]},"timestamp":1786310817.583,"receipt_timestamp":1786310817.583}`,
+			want: marketdata.Book{
+				ExchangeID: "kraken", Symbol: "BTC-USD", Time: at, Source: "cryptofeed",
+				Bids: []marketdata.Level{level("1.10", "0")}, Asks: []marketdata.Level{level("1.2", "1.0"), level("1.30", "0E-8")},
+			},
+			seen: Noticed{Floats: 2, ReceiveTime: true},
+		},
+	} {
+		for _, topic := range []string{test.topic, "mine-X-Y"} {
+			got, seen, err := cfConvert(NewCryptofeed(DefaultCryptofeed()), topic, test.value)
+			if err != nil || !reflect.DeepEqual(got, test.want) || seen != test.seen {
+				t.Errorf("%s: %s:\n got %+v, %+v, %v\nwant %+v, %+v", topic, test.value, got, seen, err, test.want, test.seen)
+			}
+		}
+	}
+	for value, field := range map[string]string{
+		`{"exchange":"X","symbol":"Y","delta":{"bid":[[1]],"ask":[]},"timestamp":1786310817}`:                        "delta",
+		`{"exchange":"X","symbol":"Y","delta":{"bid":3},"timestamp":1786310817}`:                                     "delta",
+		`{"exchange":"X","symbol":"Y","delta":[],"timestamp":1786310817}`:                                            "delta",
+		`{"exchange":"X","symbol":"Y","book":{"bid":{"x":1}},"timestamp":1786310817}`:                                "book",
+		`{"exchange":"X","symbol":"Y","book":{"bid":{"1":-1}},"timestamp":1786310817}`:                               "bids",
+		`{"exchange":"X","symbol":"Y","book":{},"timestamp":1786310817}`:                                             "bids",
+		`{"exchange":"X","symbol":"Y","open_interest":null,"timestamp":1786310817}`:                                  "openInterest",
+		`{"exchange":"X","symbol":"Y","rate":null,"next_funding_time":null,"timestamp":1786310817}`:                  "rate",
+		`{"exchange":"X","symbol":"Y","quantity":null,"price":1,"side":"buy","timestamp":1786310817}`:                "size",
+		`{"exchange":"X","symbol":"Y","quantity":1,"price":1,"side":"buy","timestamp":null,"receipt_timestamp":1.5}`: "time",
+	} {
+		_, _, err := cfConvert(NewCryptofeed(DefaultCryptofeed()), "mine", value)
+		var bad *marketdata.Error
+		if !errors.As(err, &bad) || bad.Field != field {
+			t.Errorf("%s: %v, want %s to blame", value, err, field)
+		}
+	}
+}
+
 // TestCryptofeedFiltered: kinds that are not stored are filtered, both by the
 // topic and where only the fields tell.
 func TestCryptofeedFiltered(t *testing.T) {
 	t.Parallel()
 	c := NewCryptofeed(DefaultCryptofeed())
 	for key, value := range map[string]string{
-		"book":          `{"exchange":"X","symbol":"Y","delta":{"bid":[[1,0]],"ask":[]},"timestamp":1,"receipt_timestamp":1}`,
-		"funding":       `{"exchange":"X","symbol":"Y","mark_price":1,"rate":2,"next_funding_time":null,"predicted_rate":null,"timestamp":1}`,
-		"open_interest": `{"exchange":"X","symbol":"Y","open_interest":1,"timestamp":1}`,
-		"liquidations":  `{"exchange":"X","symbol":"Y","side":"buy","quantity":1,"price":2,"id":null,"status":"filled","timestamp":1}`,
-		"index":         `{"exchange":"X","symbol":"Y","price":1,"timestamp":1}`,
-		"order_info":    `{"exchange":"X","symbol":"Y","id":"1","side":"buy","status":"open","type":"limit","price":1,"amount":1,"remaining":1,"timestamp":1}`,
-		"fills":         `{"exchange":"X","symbol":"Y","side":"buy","amount":1,"price":1,"fee":0,"liquidity":"taker","id":"1","order_id":"1","timestamp":1}`,
-		"balances":      `{"exchange":"X","currency":"Y","balance":1,"reserved":0,"timestamp":1}`,
-		"transactions":  `{"exchange":"X","currency":"Y","type":"deposit","status":"done","amount":1,"timestamp":1}`,
+		"index":        `{"exchange":"X","symbol":"Y","price":1,"timestamp":1}`,
+		"order_info":   `{"exchange":"X","symbol":"Y","id":"1","side":"buy","status":"open","type":"limit","price":1,"amount":1,"remaining":1,"timestamp":1}`,
+		"fills":        `{"exchange":"X","symbol":"Y","side":"buy","amount":1,"price":1,"fee":0,"liquidity":"taker","id":"1","order_id":"1","timestamp":1}`,
+		"balances":     `{"exchange":"X","currency":"Y","balance":1,"reserved":0,"timestamp":1}`,
+		"transactions": `{"exchange":"X","currency":"Y","type":"deposit","status":"done","amount":1,"timestamp":1}`,
 	} {
 		for _, topic := range []string{key + "-X-Y", "mine-X-Y"} {
 			if _, _, err := cfConvert(c, topic, value); !errors.Is(err, connect.ErrFiltered) {
@@ -341,7 +435,9 @@ func TestCryptofeedKinds(t *testing.T) {
 	c := NewCryptofeed(CryptofeedConfig{Keys: []string{"my-book=trades", "crypto-trades=trades"}})
 	for topic, want := range map[string]string{
 		"trades-BINANCE_US-BTC-USDT": "[trade]", "candles-CRYPTO.COM-BTC-USDT": "[ohlcv]", "ticker-X-Y": "[level1]", "l1_book-X-Y": "[level1]",
-		"my-book-X-Y": "[trade]", "crypto-trades-X-Y": "[trade]", "tradesX": "[ohlcv level1 trade]", "other": "[ohlcv level1 trade]",
+		"my-book-X-Y": "[trade]", "crypto-trades-X-Y": "[trade]", "book-X-Y": "[book]", "funding-X-Y": "[funding]",
+		"open_interest-X-Y": "[open_interest]", "liquidations-X-Y": "[liquidation]",
+		"tradesX": "[ohlcv level1 trade funding open_interest liquidation book]", "other": "[ohlcv level1 trade funding open_interest liquidation book]",
 	} {
 		if got := fmt.Sprint(c.Kinds(topic)); got != want {
 			t.Errorf("%s: %s, want %s", topic, got, want)
@@ -533,7 +629,7 @@ func FuzzCryptofeed(f *testing.F) {
 // cfNotStored says whether members are those of a kind that is not stored.
 func cfNotStored(members map[string]json.RawMessage) bool {
 	for _, name := range []string{
-		"book", "delta", "rate", "next_funding_time", "predicted_rate", "open_interest", "quantity", "balance", "reserved",
+		"balance", "reserved",
 		"currency", "remaining", "order_id", "liquidity", "fee", "account",
 	} {
 		if _, ok := members[name]; ok {

@@ -251,7 +251,9 @@ func (v *Funding) check(c *checker, now time.Time) {
 	c.id(fieldExchangeID, v.ExchangeID)
 	c.id(fieldSymbol, v.Symbol)
 	c.time(v.Time, now)
-	c.required(fieldRate, v.Rate)
+	if !v.Rate.Present() && !v.PredictedRate.Present() && !v.MarkPrice.Present() && !v.IndexPrice.Present() {
+		c.fail(fieldRate, ReasonMissingField, "is required where there is no predicted rate, mark price or index price")
+	}
 	c.price(fieldMarkPrice, v.MarkPrice)
 	c.price(fieldIndexPrice, v.IndexPrice)
 	if !v.NextFundingTime.IsZero() && v.NextFundingTime.Before(timeMin) {

@@ -91,7 +91,7 @@ func TestDecodeBad(t *testing.T) {
 		KindLevel1:       {"exchangeId", "symbol", "time"},
 		KindTrade:        {"exchangeId", "symbol", "time", "price", "size"},
 		KindAnalytics:    {"time"},
-		KindFunding:      {"exchangeId", "symbol", "time", "rate"},
+		KindFunding:      {"exchangeId", "symbol", "time"},
 		KindOpenInterest: {"exchangeId", "symbol", "time", "openInterest"},
 		KindLiquidation:  {"exchangeId", "symbol", "time", "size"},
 		KindBook:         {"exchangeId", "symbol", "time"},
@@ -474,6 +474,11 @@ func TestDecodeBook(t *testing.T) {
 		if length(book.Bids) != tt.bids || length(book.Asks) != tt.asks || book.Flags != tt.flags {
 			t.Errorf("%s: %v and %v, flags %s", tt.sides, book.Bids, book.Asks, book.Flags)
 		}
+	}
+	var funding Funding
+	wantReason(t, d.Funding([]byte(`{"exchangeId":"e","symbol":"s","time":1770091200}`), testNow, &funding), ReasonMissingField, "rate")
+	if err := d.Funding([]byte(`{"exchangeId":"e","symbol":"s","time":1770091200,"markPrice":1}`), testNow, &funding); err != nil {
+		t.Errorf("a mark price alone: %v", err)
 	}
 	none := `{"exchangeId":"e","symbol":"s","time":1770091200,"snapshot":false}`
 	wantReason(t, d.Book([]byte(none), testNow, &book), ReasonMissingField, "bids")

@@ -25,9 +25,10 @@ type JSONValue struct {
 	Kind  JSONKind
 	marks textMarks
 	Raw   string // refers to the record
+	at    int    // where it begins in what was read: its quote, brace or bracket
 }
 
-// ObjectReader reads JSON objects of a form that is not this package's own,
+// ObjectReader reads JSON of a form that is not this package's own,
 // without allocating. Its zero value is ready; one goroutine at a time may use it.
 type ObjectReader struct {
 	scanner
@@ -55,18 +56,60 @@ func (r *ObjectReader) Read(data []byte, member func(name string, v JSONValue)) 
 		return r.fault
 	}
 	i = r.object(i, 0, func(key, val token) {
-		name := r.bytes(key)
-		if key.marks&escaped != 0 {
-			n := len(r.scratch)
-			r.scratch, _ = unescape(r.scratch, name)
-			name = r.scratch[n:]
-		}
-		member(alias(name), JSONValue{Kind: val.kind, marks: val.marks, Raw: alias(r.bytes(val))})
+		member(r.name(key), r.jsonValue(val))
 	})
 	if i >= 0 {
 		r.end(i)
 	}
 	return r.fault
+}
+
+// ReadValue checks that data is one JSON value and gives it. It is Read for
+// values that may be arrays; Elements and Members look into them.
+func (r *ObjectReader) ReadValue(data []byte) (JSONValue, *Error) {
+	r.data, r.fault = data, nil
+	if r.scratch = r.scratch[:0]; cap(r.scratch) > scratchBytesMax {
+		r.scratch = nil
+	}
+	if len(data) == 0 {
+		return JSONValue{}, &Error{Reason: ReasonEmptyValue, Message: "the value is empty"}
+	}
+	t, next := r.value(r.space(0), 0)
+	if next < 0 || !r.end(next) {
+		return JSONValue{}, r.fault
+	}
+	return r.jsonValue(t), nil
+}
+
+// Elements calls element for each of an array's, of what was read last; for none
+// where v is no array.
+func (r *ObjectReader) Elements(v JSONValue, element func(JSONValue)) {
+	if v.Kind == JSONArray {
+		r.elements(v.at, func(t token) { element(r.jsonValue(t)) })
+	}
+}
+
+// Members calls member for each of an object's, of what was read last; for none
+// where v is no object.
+func (r *ObjectReader) Members(v JSONValue, member func(name string, v JSONValue)) {
+	if v.Kind == JSONObject {
+		r.object(v.at, 0, func(key, val token) { member(r.name(key), r.jsonValue(val)) })
+	}
+}
+
+func (r *ObjectReader) jsonValue(t token) JSONValue {
+	return JSONValue{Kind: t.kind, marks: t.marks, Raw: alias(r.bytes(t)), at: t.start}
+}
+
+// name gives a member's name without escapes.
+func (r *ObjectReader) name(key token) string {
+	name := r.bytes(key)
+	if key.marks&escaped != 0 {
+		n := len(r.scratch)
+		r.scratch, _ = unescape(r.scratch, name)
+		name = r.scratch[n:]
+	}
+	return alias(name)
 }
 
 func (r *ObjectReader) end(i int) bool {

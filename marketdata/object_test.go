@@ -67,6 +67,40 @@ func TestObjectReader(t *testing.T) {
 	}
 }
 
+// TestObjectReaderLooksInside: values within values, at any depth, blanks and
+// escapes among them.
+func TestObjectReaderLooksInside(t *testing.T) {
+	t.Parallel()
+	var r ObjectReader
+	top, fault := r.ReadValue([]byte(` [ {"\u0061" : [ ["1.50", 2 ], [ ] ] , "b":{ } } , null , [] ] `))
+	if fault != nil {
+		t.Fatal(fault)
+	}
+	var show func(v JSONValue) string
+	show = func(v JSONValue) string {
+		var parts []string
+		switch v.Kind {
+		case JSONArray:
+			r.Elements(v, func(v JSONValue) { parts = append(parts, show(v)) })
+			return "[" + strings.Join(parts, " ") + "]"
+		case JSONObject:
+			r.Members(v, func(name string, v JSONValue) { parts = append(parts, name+":"+show(v)) })
+			return "{" + strings.Join(parts, " ") + "}"
+		}
+		r.Elements(v, func(JSONValue) { t.Error("an element of no array") })
+		r.Members(v, func(string, JSONValue) { t.Error("a member of no object") })
+		return v.Raw
+	}
+	if got, want := show(top), "[{a:[[1.50 2] []] b:{}} null []]"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	for data, reason := range map[string]string{"": ReasonEmptyValue, "[1,2": ReasonNotJSON, "[] []": ReasonNotJSON, "x": ReasonNotJSON} {
+		if v, fault := r.ReadValue([]byte(data)); fault == nil || fault.Reason != reason || v != (JSONValue{}) {
+			t.Errorf("%q: %+v, %v", data, v, fault)
+		}
+	}
+}
+
 // TestObjectReaderAllocates is not parallel, since it counts all allocations.
 func TestObjectReaderAllocates(t *testing.T) {
 	var r ObjectReader

@@ -83,11 +83,12 @@ type Analytics struct {
 	Flags               Flags
 }
 
-// Funding is the funding rate of a perpetual contract at a time.
+// Funding is the funding rate of a perpetual contract at a time, and the prices
+// that it follows from. At least one of its four numbers is there.
 type Funding struct {
 	ExchangeID, Symbol    string
 	Time                  time.Time
-	Rate                  Decimal   // of the interval that runs, or that was settled, as the venue says; may be below 0
+	Rate                  Decimal   // of the interval that runs, or that was settled, as the venue says; may be below 0; optional
 	PredictedRate         Decimal   // of the next interval; optional, may be below 0
 	NextFundingTime       time.Time // optional
 	MarkPrice, IndexPrice Decimal   // above 0; optional

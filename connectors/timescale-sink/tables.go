@@ -127,7 +127,7 @@ var tables = []*table{
 		kind: marketdata.KindFunding,
 		key:  []column{key("exchange_id"), key("symbol"), key("source"), keyTime},
 		values: []column{
-			needed("rate"), decimal("predicted_rate"),
+			decimal("rate"), decimal("predicted_rate"),
 			{"next_funding_time", "timestamptz", false},
 			decimal("mark_price"), decimal("index_price"), flagsColumn,
 		},

@@ -71,7 +71,7 @@ func TestCryptofeedTopics(t *testing.T) {
 			}
 			return ""
 		})
-		stored := kinds["trades"] + kinds["candles"] + kinds["ticker"]
+		stored := records - kinds["index"]
 		if written != stored || filtered != records-stored || dead != 0 {
 			t.Errorf("%d written, %d filtered, %d dead; want %d, %d, 0", written, filtered, dead, stored, records-stored)
 		}
@@ -85,6 +85,17 @@ func TestCryptofeedTopics(t *testing.T) {
 		got, ok := new(big.Rat).SetString(sum)
 		if !ok || got.Cmp(sizes) != 0 || trades != kinds["trades"] || bars != kinds["candles"] || quotes != kinds["ticker"] {
 			t.Errorf("%d trades of %s in all, %d bars, %d quotes; want %v, %s", trades, sum, bars, quotes, kinds, sizes.FloatString(20))
+		}
+		for kind, table := range map[string]string{
+			"book": "crypto_book", "funding": "crypto_funding", "open_interest": "crypto_open_interest", "liquidations": "crypto_liquidations",
+		} {
+			if kinds[kind] == 0 {
+				continue
+			}
+			var rows int
+			if err := s.db.QueryRow(t.Context(), "SELECT count(*) FROM "+s.table(table)).Scan(&rows); err != nil || rows != kinds[kind] {
+				t.Errorf("%d rows in %s, want %d; %v", rows, table, kinds[kind], err)
+			}
 		}
 		r.waitHealth(http.StatusOK)
 		r.terminate(limit)
