@@ -52,6 +52,10 @@ func decode(props map[string]string, framework []string, targets []any) (Decoded
 			errs = append(errs, d.set(named, key, props[key])...)
 			continue
 		}
+		if isMisspelt(key, known) {
+			errs = append(errs, unknownKey(key, known, nil))
+			continue
+		}
 		if !matches(framework, key) {
 			errs = append(errs, unknownKey(key, known, framework))
 			continue
@@ -139,6 +143,14 @@ func (f field) assign(key, text string) error {
 		return nil
 	}
 	return set(f.value, f.name, text)
+}
+
+// isMisspelt says whether a key that Kafka Connect's converters or clients might
+// have is all but one of this program's own.
+func isMisspelt(key string, known []field) bool {
+	return slices.ContainsFunc(known, func(f field) bool {
+		return f.prefix == "" && strings.Count(f.name, ".") > 1 && levenshtein.ComputeDistance(key, f.name) <= 2
+	})
 }
 
 func unknownKey(key string, known []field, framework []string) error {

@@ -44,6 +44,7 @@ type sample struct {
 	Token    Secret            `json:"api.token"`
 	Optional *int              `json:"optional"`
 	Timeout  int               `json:"statement.timeout.ms"`
+	Fields   []string          `json:"value.converter.fields"`
 
 	NotAKey string
 }
@@ -167,6 +168,7 @@ func TestDecodeErrors(t *testing.T) {
 		{"topic.regex", "x", "topic.regex: unknown key; did you mean topics.regex?"},
 		{"Batch_Size", "1", "Batch_Size: unknown key; did you mean batch.size?"},
 		{"errors.tolerence", "all", "errors.tolerence: unknown key; did you mean errors.tolerance?"},
+		{"value.converter.field", "x", "value.converter.field: unknown key; did you mean value.converter.fields?"},
 		{"table.nmae.trade", "x", "table.nmae.trade: unknown key; did you mean table.name.*?"},
 		{"table.name.", "x", "table.name.: unknown key; did you mean table.name.*?"},
 		{"comsumer.override.x", "x", "comsumer.override.x: unknown key; did you mean consumer.override.*?"},

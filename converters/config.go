@@ -12,7 +12,8 @@ const native = "native"
 
 // Config is what a sink's configuration embeds.
 type Config struct {
-	ValueConverter string `json:"value.converter" jsonschema:"description=The form of the records: native for those of this product's producers or the name of a program that wrote them.,enum=native,enum=cryptofeed"`
+	ValueConverter string `json:"value.converter" jsonschema:"description=The form of the records: native for those of this product's producers or the name of a program that wrote them. json: JSON of any form whose fields are named in value.converter.fields.,enum=native,enum=cryptofeed,enum=json"`
+	MapConfig
 	CryptofeedConfig
 }
 
@@ -21,7 +22,13 @@ func Default() Config {
 	return Config{ValueConverter: native, CryptofeedConfig: DefaultCryptofeed()}
 }
 
-var names = []string{native, "cryptofeed"}
+// The names of the converters.
+const (
+	cryptofeedName = "cryptofeed"
+	jsonName       = "json"
+)
+
+var names = []string{native, cryptofeedName, jsonName}
 
 // plain are Kafka Connect's converters that leave a JSON text as it is.
 var plain = []string{
@@ -45,16 +52,25 @@ func (c *Config) Validate() error {
 	if !slices.Contains(names, name) {
 		return fmt.Errorf("value.converter: %q is none of %s, nor a converter of Kafka Connect that reads plain JSON", c.ValueConverter, strings.Join(names, ", "))
 	}
-	if name == "cryptofeed" {
+	if name != jsonName && (c.Kind != "" || len(c.Fields) > 0) {
+		return fmt.Errorf("value.converter: %q takes no value.converter.kind and no value.converter.fields; json does", c.ValueConverter)
+	}
+	switch name {
+	case cryptofeedName:
 		return c.CryptofeedConfig.Validate()
+	case jsonName:
+		return c.MapConfig.Validate()
 	}
 	return nil
 }
 
 // Converter makes the converter; nil for the native form.
 func (c *Config) Converter() Converter {
-	if c.name() == "cryptofeed" {
+	switch c.name() {
+	case cryptofeedName:
 		return NewCryptofeed(c.CryptofeedConfig)
+	case jsonName:
+		return NewMapped(c.MapConfig)
 	}
 	return nil
 }

@@ -424,7 +424,7 @@ func (rec *cryptofeedRecord) decimalOf(f cryptofeedField, v marketdata.JSONValue
 	}
 	if kind == marketdata.JSONNumber {
 		rec.noticed.Floats++
-		if len(s) > 15 && significant(s) > 15 {
+		if len(s) > floatDigits && significant(s) > floatDigits {
 			rec.noticed.LongFloats++
 		}
 	}

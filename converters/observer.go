@@ -24,6 +24,9 @@ type Noticed struct {
 	UnknownFields int
 }
 
+// floatDigits is how many significant digits a binary float keeps of any number.
+const floatDigits = 15
+
 // Observer is a Converter that tells what it noticed.
 type Observer interface {
 	Converter

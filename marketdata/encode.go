@@ -247,6 +247,9 @@ func appendTimeOf(b []byte, f field, t time.Time) []byte {
 	return append(t.UTC().AppendFormat(append(appendName(b, f), '"'), time.RFC3339Nano), '"', ',')
 }
 
+// AppendText appends s as a JSON string. s is UTF-8.
+func AppendText(dst []byte, s string) []byte { return appendString(dst, s) }
+
 // appendString appends s as a JSON string. What is not UTF-8 in it becomes
 // U+FFFD, as encoding/json has it: Check refuses it before.
 func appendString(dst []byte, s string) []byte {

@@ -148,6 +148,13 @@ var (
 		fieldAsks, fieldSource)
 )
 
+// decimalFields are those that are decimals in the kinds that have them.
+var decimalFields = fields(fieldUSDPrice, fieldMarketCap, fieldVolume24h, fieldOpen, fieldHigh, fieldLow, fieldClose, fieldVolume,
+	fieldQuoteVolume, fieldVWAP, fieldBidPrice, fieldBidSize, fieldAskPrice, fieldAskSize, fieldPrice, fieldSize,
+	fieldTotalMarketCap, fieldTotalVolume, fieldBTCDominance, fieldETHDominance, fieldActiveCryptocurrencies, fieldMarkets,
+	fieldMarketCapChange24h, fieldRate, fieldPredictedRate, fieldMarkPrice, fieldIndexPrice, fieldOpenInterest,
+	fieldOpenInterestValue)
+
 // fieldOf finds a field by its name, whatever its ASCII case and underscores;
 // fieldNone where there is none.
 func fieldOf(name []byte) field {

@@ -22,6 +22,12 @@ func FieldName(k Kind, name string) (string, bool) {
 	return fieldNames[f], true
 }
 
+// IsDecimal says whether a field of a kind, as FieldNames writes it, is a decimal.
+func IsDecimal(k Kind, name string) bool {
+	f := fieldOf([]byte(name))
+	return fieldsOf(k).has(f) && decimalFields.has(f)
+}
+
 func fieldsOf(k Kind) fieldSet {
 	switch k {
 	case KindPrice:

@@ -1,6 +1,7 @@
 package converters
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,23 +39,47 @@ func epochTime(s string) (t time.Time, fine bool, fault *marketdata.Error) {
 	if fine = whole >= secondsEnd; fine {
 		places = 3
 	}
-	micros := whole
-	if rest != "" {
-		rest = rest[1:]
-	}
+	return time.UnixMicro(rounded(whole, strings.TrimPrefix(rest, "."), places)).UTC(), fine, nil
+}
+
+// rounded moves the point by so many places to the right and rounds, half to even.
+func rounded(whole int64, fraction string, places int) int64 {
 	for range places {
-		micros *= 10
-		if rest != "" {
-			micros += int64(rest[0] - '0')
-			rest = rest[1:]
+		whole *= 10
+		if fraction != "" {
+			whole += int64(fraction[0] - '0')
+			fraction = fraction[1:]
 		}
 	}
-	if rest != "" && rest[0] >= '5' {
-		if rest[0] > '5' || strings.Trim(rest[1:], "0") != "" || micros&1 == 1 {
-			micros++
+	if fraction != "" && fraction[0] >= '5' {
+		if fraction[0] > '5' || strings.Trim(fraction[1:], "0") != "" || whole&1 == 1 {
+			whole++
 		}
 	}
-	return time.UnixMicro(micros).UTC(), fine, nil
+	return whole
+}
+
+// unixTime reads a number since the epoch of a unit that lies so many decimal
+// places below the second. A fraction, which is a binary float's, is rounded to
+// the microsecond; an integer that is finer is cut. ok is false for what is no such
+// number, or lies beyond the year 5000.
+func unixTime(s string, places int) (t time.Time, ok bool) {
+	whole, fraction, hasPoint := strings.Cut(s, ".")
+	n, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil || !digits(whole) || hasPoint && !digits(fraction) {
+		return time.Time{}, false
+	}
+	limit := int64(secondsEnd)
+	for range min(places, 7) { // in ns an int64 ends before
+		limit *= 10
+	}
+	switch {
+	case n >= limit && places < 8:
+		return time.Time{}, false
+	case places > 6:
+		return time.UnixMicro(n / 1000).UTC(), true
+	}
+	return time.UnixMicro(rounded(n, fraction, 6-places)).UTC(), true
 }
 
 // wholeDigitsMax digits fit into an int64.
