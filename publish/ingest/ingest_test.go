@@ -438,7 +438,7 @@ func (f *fixture) start(c call) <-chan got {
 // along those of the one that stays.
 func TestClientGoesAway(t *testing.T) {
 	t.Parallel()
-	f := setup(t, options(), publish.WithLinger(time.Minute)) // nothing is sent before flush
+	f := setup(t, options(), publish.WithLinger(time.Minute)) // records wait for flush
 	flush := func() {
 		if err := f.server.publisher.Flush(f.ctx()); err != nil {
 			t.Fatal(err)
@@ -450,6 +450,7 @@ func TestClientGoesAway(t *testing.T) {
 	if g := <-first; g.code != 200 {
 		t.Fatalf("%d %s", g.code, g.text)
 	}
+	f.network.freeze() // the client may be sending still, and would take along what comes
 	ctx, leave := context.WithCancel(f.ctx())
 	left := f.start(call{typ: lines, body: f.lines(1000, 200), context: ctx})
 	f.eventually("it waits", func() bool { return f.server.publisher.BufferedRecords() == 200 })
@@ -458,6 +459,7 @@ func TestClientGoesAway(t *testing.T) {
 	leave()
 	<-left
 	f.eventually("it is counted", func() bool { return f.metric("tickconnect_ingest_requests_total", "499", "trade") == 1 })
+	f.network.thaw()
 	flush()
 	if g := <-stays; g.code != 200 {
 		t.Errorf("the one that stays gets %d %.300s", g.code, g.text)
