@@ -31,7 +31,7 @@ var allowed = map[string][]string{
 	"deploy":                     {},
 	"examples":                   {"marketdata", "publish"},
 	"internal/archtest":          {},
-	"internal/bench":             {"connect", "marketdata", "publish", "internal/devstack"},
+	"internal/bench":             {"connect", "converters", "marketdata", "publish", "internal/devstack"},
 	"internal/e2e":               {"connectors/timescale-sink", "connect", "marketdata", "publish", "internal/devstack"},
 	"internal":                   {"connect", "marketdata"},
 	"internal/devstack":          {},

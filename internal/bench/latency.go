@@ -60,7 +60,7 @@ func (b *bench) startLoad(ctx context.Context, rate int) (_ *load, err error) {
 }
 
 func (l *load) startConnector() (err error) {
-	l.connector, err = l.stack.startConnector(connectorRun{l.brokers, l.schema, "crypto-prices-venue.+", "upsert"})
+	l.connector, err = l.stack.startConnector(connectorRun{l.brokers, l.schema, "crypto-prices-venue.+", "upsert", nil})
 	return err
 }
 
@@ -89,7 +89,7 @@ func (l *load) finish(ctx context.Context) error {
 	if err := l.connector.stop(); err != nil {
 		return err
 	}
-	if err := l.checkStored(ctx, l.schema, produced, produced, produced); err != nil {
+	if err := l.checkStored(ctx, l.schema, pricesTable, produced, produced, produced); err != nil {
 		return err
 	}
 	return l.drop(ctx, l.schema)

@@ -10,6 +10,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
+// pricesTable is where the records of a feed are stored.
+const pricesTable = "crypto_prices"
+
 // account is what the connector's ledger says of a run.
 type account struct {
 	rows                                      int // partitions
@@ -68,13 +71,13 @@ func (s *stack) waitStored(ctx context.Context, c *child, schema string, want in
 
 // checkStored says whether anything was lost or doubled: the ledger accounts for
 // all records, each of which is in the table once.
-func (s *stack) checkStored(ctx context.Context, schema string, records, inserted, rows int64) error {
+func (s *stack) checkStored(ctx context.Context, schema, table string, records, inserted, rows int64) error {
 	a, err := readLedger(ctx, s.conn, schema)
 	if err != nil {
 		return err
 	}
 	var got int64
-	if err := s.conn.QueryRow(ctx, "SELECT count(*) FROM "+schema+".crypto_prices").Scan(&got); err != nil {
+	if err := s.conn.QueryRow(ctx, "SELECT count(*) FROM "+schema+"."+table).Scan(&got); err != nil {
 		return err
 	}
 	if a.stored != records || a.written != records || a.inserted != inserted || got != rows {

@@ -43,7 +43,7 @@ type bench struct {
 	groups         int
 }
 
-var partNames = []string{"throughput", "memory", "latency", "restart", "publish"}
+var partNames = []string{"throughput", "formats", "memory", "latency", "restart", "publish"}
 
 func main() {
 	b := &bench{report: &report{log: os.Stderr}}
@@ -140,7 +140,7 @@ func (b *bench) run(ctx context.Context, parts []string, output, connector strin
 	var errs []error
 	for _, part := range parts {
 		run := map[string]func(context.Context) error{
-			"throughput": b.throughput, "memory": b.memory, "latency": b.latency, "restart": b.restart, "publish": b.publishing,
+			"throughput": b.throughput, "memory": b.memory, "latency": b.latency, "restart": b.restart, "publish": b.publishing, "formats": b.formats,
 		}[part]
 		if err := run(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", part, err))

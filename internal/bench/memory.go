@@ -49,7 +49,7 @@ func (b *bench) backlog(ctx context.Context, topics int) error {
 	if err != nil {
 		return err
 	}
-	c, err := b.startConnector(connectorRun{brokers, schema, "crypto-prices-venue.+", "upsert"})
+	c, err := b.startConnector(connectorRun{brokers, schema, "crypto-prices-venue.+", "upsert", nil})
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (b *bench) backlog(ctx context.Context, topics int) error {
 	if err := c.stop(); err != nil {
 		return err
 	}
-	if err := b.checkStored(ctx, schema, int64(records), int64(records), int64(records)); err != nil {
+	if err := b.checkStored(ctx, schema, pricesTable, int64(records), int64(records), int64(records)); err != nil {
 		return err
 	}
 	return b.drop(ctx, schema)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -222,6 +223,7 @@ const connectorName = "bench"
 // here is as its defaults have it.
 type connectorRun struct {
 	brokers, schema, topics, mode string
+	settings                      []string // further lines of the configuration
 }
 
 func (s *stack) startConnector(r connectorRun) (*child, error) {
@@ -239,7 +241,7 @@ connectors:
     schema.name: %s
     insert.mode: %s
 `, r.brokers, connectorName, r.topics, r.schema, r.mode)
-	for _, line := range s.settings {
+	for _, line := range slices.Concat(s.settings, r.settings) {
 		fmt.Fprintf(&config, "    %s\n", line)
 	}
 	if err := os.WriteFile(path, []byte(config.String()), 0o600); err != nil {

@@ -63,7 +63,7 @@ func (t *throughput) makeTemplate(ctx context.Context) error {
 	if _, err := t.conn.Exec(ctx, "DROP SCHEMA IF EXISTS "+templateSchema+" CASCADE; CREATE SCHEMA "+templateSchema); err != nil {
 		return err
 	}
-	c, err := t.startConnector(connectorRun{t.brokers, templateSchema, topic, "upsert"})
+	c, err := t.startConnector(connectorRun{t.brokers, templateSchema, topic, "upsert", nil})
 	if err != nil {
 		return err
 	}
@@ -212,7 +212,7 @@ func (t *throughput) ours(ctx context.Context, mode string, preloaded bool) (flo
 		}
 	}
 	began := time.Now()
-	c, err := t.startConnector(connectorRun{t.brokers, schema, throughputTopic, mode})
+	c, err := t.startConnector(connectorRun{t.brokers, schema, throughputTopic, mode, nil})
 	if err != nil {
 		return 0, reading{}, err
 	}
@@ -236,7 +236,7 @@ func (t *throughput) ours(ctx context.Context, mode string, preloaded bool) (flo
 	if err := c.stop(); err != nil {
 		return 0, r, err
 	}
-	if err := t.checkStored(ctx, schema, int64(t.records), int64(inserted), int64(t.records)); err != nil {
+	if err := t.checkStored(ctx, schema, pricesTable, int64(t.records), int64(inserted), int64(t.records)); err != nil {
 		return 0, r, err
 	}
 	name := mode

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qicore/tickconnect/connect"
+	"github.com/qicore/tickconnect/converters"
+	"github.com/qicore/tickconnect/marketdata"
+)
+
+// onlyTrade keeps the one row of a record.
+type onlyTrade struct {
+	converters.Rows
+	got marketdata.Trade
+}
+
+func (o *onlyTrade) Trade(v *marketdata.Trade) error {
+	o.got = *v
+	return nil
+}
+
+// TestFormats: each form of a record is the same trade.
+func TestFormats(t *testing.T) {
+	t.Parallel()
+	for _, format := range allFormats {
+		f := newFeed(1, "binance", time.Now().Add(-time.Hour), 80*time.Microsecond)
+		var d marketdata.Decoder
+		for id := range 1000 {
+			f.next()
+			var want marketdata.Trade
+			native := appendNativeTrade(nil, f, id)
+			if err := d.Trade(native, time.Now(), &want); err != nil {
+				t.Fatalf("%s: %v", native, err)
+			}
+			cfg := converters.Default()
+			for _, line := range format.settings {
+				key, value, _ := strings.Cut(line, ": ")
+				switch key {
+				case "value.converter":
+					cfg.ValueConverter = value
+				case "value.converter.kind":
+					cfg.Kind = value
+				case "value.converter.fields":
+					cfg.Fields = strings.Split(value, ",")
+				}
+			}
+			converter := cfg.Converter()
+			if converter == nil {
+				continue
+			}
+			var row onlyTrade
+			value := format.append(nil, f, id)
+			if err := converter.Convert(format.topic, &connect.Record{Value: value}, time.Now(), &row); err != nil {
+				t.Fatalf("%s: %v: %s", format.name, err, value)
+			}
+			if row.got.Source = ""; row.got != want {
+				t.Fatalf("%s: %s is\n%+v, want\n%+v", format.name, value, row.got, want)
+			}
+		}
+	}
+}
