@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -95,6 +96,72 @@ func TestCryptofeedTopics(t *testing.T) {
 			var rows int
 			if err := s.db.QueryRow(t.Context(), "SELECT count(*) FROM "+s.table(table)).Scan(&rows); err != nil || rows != kinds[kind] {
 				t.Errorf("%d rows in %s, want %d; %v", rows, table, kinds[kind], err)
+			}
+		}
+		r.waitHealth(http.StatusOK)
+		r.terminate(limit)
+	})
+}
+
+// TestCryptofeedItself has cryptofeed's own Kafka backend write, as text and as
+// floats, and finds each kind's rows.
+func TestCryptofeedItself(t *testing.T) {
+	t.Parallel()
+	python, packages := pythonPackages(t, "cryptofeed", filepath.Join("testdata", "cryptofeed_requirements.txt"))
+	eachBroker(t, func(t *testing.T, brokers []string) {
+		s := newStack(t, brokers)
+		text, floats := strings.ToUpper(s.id), strings.ToUpper(s.id)+"_F" // exchanges
+		tables := map[string]string{
+			"trades": "crypto_trades", "ticker": "crypto_level1", "candles": "crypto_ohlcv", "book": "crypto_book", "funding": "crypto_funding",
+			"open_interest": "crypto_open_interest", "liquidations": "crypto_liquidations",
+		}
+		for key := range tables {
+			for _, exchange := range []string{text, floats} {
+				s.createNamed(key+"-"+exchange+"-BTC-USDT-PERP", 2, nil)
+			}
+		}
+		r := startReplica(t, "replica-0", s.config("replica-0", map[string]string{
+			"topics.regex": "[a-z_]+-" + text + "(_F)?-.+", "value.converter": "cryptofeed", "value.converter.cryptofeed.version": "2",
+		}, ""))
+		out := s.runExample(pythonCommand(python, packages, filepath.Join("testdata", "cryptofeed_publish.py"), strings.Join(brokers, ","), text, floats))
+		sent, records := map[string]int{}, 0
+		for _, part := range strings.Fields(out) {
+			key, n, _ := strings.Cut(part, "=")
+			count, err := strconv.Atoi(n)
+			if err != nil || tables[key] == "" {
+				t.Fatalf("it says %q", out)
+			}
+			sent[key] = count
+			records += count
+		}
+		if len(sent) != len(tables) {
+			t.Fatalf("it says %q", out)
+		}
+		var written, dead int
+		eventually(t, limit, func() string {
+			err := s.db.QueryRow(t.Context(), "SELECT coalesce(sum(written), 0)::int, coalesce(sum(dead_lettered), 0)::int FROM "+
+				s.table("connector_ledger")).Scan(&written, &dead)
+			if err != nil || written+dead < records {
+				return fmt.Sprintf("%d written, %d dead of %d records, %v", written, dead, records, err)
+			}
+			return ""
+		})
+		if written != records || dead != 0 {
+			t.Errorf("%d written, %d dead, want %d and 0", written, dead, records)
+		}
+		for key, table := range tables {
+			var rows int
+			if err := s.db.QueryRow(t.Context(), "SELECT count(*) FROM "+s.table(table)).Scan(&rows); err != nil || rows != sent[key] {
+				t.Errorf("%s: %d rows in %s, want %d; %v", key, rows, table, sent[key], err)
+			}
+		}
+		// What was sent as text keeps each digit, a float its value.
+		for exchange, want := range map[string]string{text: "65000.10 0.00000123", floats: "65000.1 0.00000123"} {
+			var got string
+			err := s.db.QueryRow(t.Context(), "SELECT price || ' ' || size FROM "+s.table("crypto_trades")+" WHERE exchange_id = $1 AND trade_id = '0'",
+				strings.ToLower(exchange)).Scan(&got)
+			if err != nil || got != want {
+				t.Errorf("%s: %s, want %s; %v", exchange, got, want, err)
 			}
 		}
 		r.waitHealth(http.StatusOK)

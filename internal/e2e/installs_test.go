@@ -44,7 +44,7 @@ func installed(t testing.TB, name, key string, install func(ctx context.Context,
 	ctx, cancel := context.WithTimeout(t.Context(), installLimit)
 	defer cancel()
 	if err := install(ctx, unfinished); err != nil {
-		testenv.Need(t, unavailable("installing what examples/%s needs: %v", name, err))
+		testenv.Need(t, unavailable("installing what %s needs: %v", name, err))
 	}
 	if err := os.Rename(unfinished, dir); err != nil {
 		if _, there := os.Stat(dir); there != nil {
@@ -75,31 +75,45 @@ func commandIn(dir, path string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-func pythonExample(t *testing.T) func(*stack, *replica, string) string {
-	python := needCommand(t, "python3")
+// pythonPackages returns the machine's Python and a folder with what a file of
+// requirements names. Options are pip's.
+func pythonPackages(t *testing.T, name, requirements string, options ...string) (python, packages string) {
+	python = needCommand(t, "python3")
 	version, err := output(t.Context(), exec.Command(python, "-c",
 		`import sys, platform; print(*sys.version_info[:2], platform.machine()); sys.exit(sys.version_info < (3, 10))`))
 	if err != nil {
 		testenv.Need(t, unavailable("python3 is older than 3.10: %v", err))
 	}
-	requirements := examplePath(t, "python", "requirements.txt")
-	packages := installed(t, "python", version+string(exampleFile(t, "python", "requirements.txt")),
-		func(ctx context.Context, dir string) error {
-			// A venv cannot be moved, what pip puts into a folder can.
-			venv := filepath.Join(dir, "venv")
-			defer os.RemoveAll(venv)
-			if _, err := output(ctx, exec.Command(python, "-m", "venv", venv)); err != nil {
-				return err
-			}
-			_, err := output(ctx, exec.Command(filepath.Join(venv, "bin", "python"), "-m", "pip", "install", "--quiet", "--no-input",
-				"--only-binary=:all:", "--target", filepath.Join(dir, "lib"), "-r", requirements))
+	content, err := os.ReadFile(requirements)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := installed(t, name, version+string(content), func(ctx context.Context, dir string) error {
+		// A venv cannot be moved, what pip puts into a folder can.
+		venv := filepath.Join(dir, "venv")
+		defer os.RemoveAll(venv)
+		if _, err := output(ctx, exec.Command(python, "-m", "venv", venv)); err != nil {
 			return err
-		})
+		}
+		args := append([]string{"-m", "pip", "install", "--quiet", "--no-input", "--target", filepath.Join(dir, "lib"), "-r", requirements}, options...)
+		_, err := output(ctx, exec.Command(filepath.Join(venv, "bin", "python"), args...))
+		return err
+	})
+	return python, filepath.Join(dir, "lib")
+}
+
+// pythonCommand runs a program with packages.
+func pythonCommand(python, packages string, args ...string) *exec.Cmd {
+	cmd := exec.Command(python, args...)
+	cmd.Env = append(os.Environ(), "PYTHONPATH="+packages, "PYTHONDONTWRITEBYTECODE=1")
+	return cmd
+}
+
+func pythonExample(t *testing.T) func(*stack, *replica, string) string {
+	python, packages := pythonPackages(t, "python", examplePath(t, "python", "requirements.txt"), "--only-binary=:all:")
 	return func(s *stack, _ *replica, exchange string) string {
-		cmd := exec.Command(python, examplePath(t, "python", "publish.py"),
-			"--brokers", strings.Join(s.brokers, ","), "--exchange", exchange)
-		cmd.Env = append(os.Environ(), "PYTHONPATH="+filepath.Join(packages, "lib"), "PYTHONDONTWRITEBYTECODE=1")
-		return s.runExample(cmd)
+		return s.runExample(pythonCommand(python, packages, examplePath(t, "python", "publish.py"),
+			"--brokers", strings.Join(s.brokers, ","), "--exchange", exchange))
 	}
 }
 
