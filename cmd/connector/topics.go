@@ -28,7 +28,7 @@ func newTopicsCommand() *cobra.Command {
 		Short: "See, judge and make the topics of market data",
 		Args:  cobra.NoArgs,
 	}
-	cmd.AddCommand(newTopicsListCommand(), newTopicsDescribeCommand(), newTopicsCreateCommand(), newTopicsPlanCommand())
+	cmd.AddCommand(newTopicsListCommand(), newTopicsDescribeCommand(), newTopicsCreateCommand(), newTopicsPlanCommand(), newTopicsRekeyCommand())
 	return cmd
 }
 

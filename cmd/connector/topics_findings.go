@@ -155,11 +155,11 @@ func (f *findings) keys(s *topicSample) {
 	}
 	if s.byExchange > 0 {
 		f.add(levelDo, "exchange_key", fmt.Sprintf("%s of %s keyed by the exchange alone: all of an exchange lies in one partition, and one task stores it",
-			grouped(int64(s.byExchange)), counted(s.records, "record")), "have the producer set the key: "+key)
+			grouped(int64(s.byExchange)), counted(s.records, "record")), "have the producer set the key: "+key, f.rekey(s))
 	}
 	if several := s.ofKey.several(); len(several) > 0 {
 		f.add(levelDo, "coarse_key", fmt.Sprintf("%s shared by several symbols, such as %s: they lie in one partition", countVerb(len(several), "key", "is", "are"), quoted(several[0])),
-			"have the producer set the key: "+key)
+			"have the producer set the key: "+key, f.rekey(s))
 	}
 	if several := s.keysOf.several(); len(several) > 0 {
 		f.add(levelDo, "many_keys", fmt.Sprintf("%s several keys, such as %s: the order of its records is lost", countVerb(len(several), "symbol", "has", "have"), quoted(several[0])),
@@ -168,6 +168,16 @@ func (f *findings) keys(s *topicSample) {
 	if s.misplaced > 0 {
 		f.partitioner(s)
 	}
+}
+
+// rekey is what can be done where the producer cannot be changed, or about what it
+// has written.
+func (f *findings) rekey(s *topicSample) string {
+	layout := ""
+	if s.exchange == "" {
+		layout = " --layout " + marketdata.TopicPerKind.String()
+	}
+	return fmt.Sprintf("or copy it, and what is there already: connector topics rekey --brokers %s%s %s %s-keyed", f.servers, layout, f.topic, f.topic)
 }
 
 func (f *findings) partitioner(s *topicSample) {

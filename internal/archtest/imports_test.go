@@ -31,6 +31,7 @@ var allowed = map[string][]string{
 	"deploy":                     {},
 	"examples":                   {"marketdata", "publish"},
 	"internal/archtest":          {},
+	"internal/rekey":             {"connect", "converters", "marketdata"},
 	"internal/bench":             {"connect", "converters", "marketdata", "publish", "internal/devstack"},
 	"internal/e2e":               {"connectors/timescale-sink", "connect", "marketdata", "publish", "internal/devstack"},
 	"internal":                   {"connect", "marketdata"},
@@ -59,7 +60,7 @@ var homes = []struct {
 	{"github.com/jackc/pgx/v5/stdlib", []string{"connectors/timescale-sink", "internal/devstack", "internal/bench", "mcpbridge", "cmd"}},
 	{"github.com/jackc/pgx", []string{"connectors/timescale-sink", "internal/devstack", "internal/bench", "mcpbridge"}},
 	{"github.com/twmb/franz-go/pkg/kfake", []string{"internal/devstack"}},
-	{"github.com/twmb/franz-go", []string{"connectors/redpanda-source", "publish", "cmd", "internal/devstack", "internal/bench"}},
+	{"github.com/twmb/franz-go", []string{"connectors/redpanda-source", "publish", "cmd", "internal/rekey", "internal/devstack", "internal/bench"}},
 	{"github.com/goccy/go-yaml", []string{"config"}},
 	{"github.com/spf13/cobra", []string{"cmd"}},
 }

@@ -1,0 +1,93 @@
+package rekey
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/qicore/tickconnect/connect"
+	"github.com/qicore/tickconnect/converters"
+	"github.com/qicore/tickconnect/marketdata"
+)
+
+// keyOf gives the key of what a record is of: that of its first row.
+func (c *copier) keyOf(r *kgo.Record) ([]byte, error) {
+	if r.Value == nil {
+		return nil, errors.New("it has no value")
+	}
+	var row firstRow
+	err := c.Converter.Convert(r.Topic, &connect.Record{
+		Offset: r.Offset, Timestamp: r.Timestamp.UnixMilli(), Key: r.Key, Value: r.Value,
+	}, time.Now(), &row)
+	switch {
+	case row.kind == 0 && errors.Is(err, connect.ErrFiltered):
+		return nil, fmt.Errorf("it holds nothing that is stored: %w", err)
+	case row.kind == 0 && err != nil:
+		return nil, err
+	case row.kind == 0:
+		return nil, errors.New("it has no rows")
+	}
+	return marketdata.Key(c.Layout, row.kind, row.exchange, row.symbol, row.source)
+}
+
+// firstRow keeps what a record's first row is of.
+type firstRow struct {
+	kind                     marketdata.Kind
+	exchange, symbol, source string
+}
+
+var _ converters.Rows = (*firstRow)(nil)
+
+func (f *firstRow) take(kind marketdata.Kind, exchange, symbol, source string) error {
+	if f.kind == 0 {
+		*f = firstRow{kind, exchange, symbol, source}
+	}
+	return nil
+}
+
+// Price implements converters.Rows.
+func (f *firstRow) Price(v *marketdata.Price) error {
+	return f.take(marketdata.KindPrice, v.ExchangeID, v.Symbol, v.Source)
+}
+
+// OHLCV implements converters.Rows.
+func (f *firstRow) OHLCV(v *marketdata.OHLCV) error {
+	return f.take(marketdata.KindOHLCV, v.ExchangeID, v.Symbol, v.Source)
+}
+
+// Level1 implements converters.Rows.
+func (f *firstRow) Level1(v *marketdata.Level1) error {
+	return f.take(marketdata.KindLevel1, v.ExchangeID, v.Symbol, v.Source)
+}
+
+// Trade implements converters.Rows.
+func (f *firstRow) Trade(v *marketdata.Trade) error {
+	return f.take(marketdata.KindTrade, v.ExchangeID, v.Symbol, v.Source)
+}
+
+// Analytics implements converters.Rows.
+func (f *firstRow) Analytics(v *marketdata.Analytics) error {
+	return f.take(marketdata.KindAnalytics, v.ExchangeID, v.Symbol, v.Source)
+}
+
+// Funding implements converters.Rows.
+func (f *firstRow) Funding(v *marketdata.Funding) error {
+	return f.take(marketdata.KindFunding, v.ExchangeID, v.Symbol, v.Source)
+}
+
+// OpenInterest implements converters.Rows.
+func (f *firstRow) OpenInterest(v *marketdata.OpenInterest) error {
+	return f.take(marketdata.KindOpenInterest, v.ExchangeID, v.Symbol, v.Source)
+}
+
+// Liquidation implements converters.Rows.
+func (f *firstRow) Liquidation(v *marketdata.Liquidation) error {
+	return f.take(marketdata.KindLiquidation, v.ExchangeID, v.Symbol, v.Source)
+}
+
+// Book implements converters.Rows.
+func (f *firstRow) Book(v *marketdata.Book) error {
+	return f.take(marketdata.KindBook, v.ExchangeID, v.Symbol, v.Source)
+}
