@@ -76,7 +76,6 @@ func Copy(ctx context.Context, o Options, told func(Progress)) (Progress, error)
 		kgo.ConsumeTopics(o.From...),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.RequireStableFetchOffsets(),
 		kgo.KeepControlRecords(), // so that the offsets reach the logs' ends
 		kgo.SessionTimeout(sessionTimeout),
 		kgo.TransactionalID(o.Group+"-"+rand.Text()),
