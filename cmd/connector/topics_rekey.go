@@ -129,7 +129,7 @@ func (f *rekeyFlags) run(cmd *cobra.Command, from []string, to string) (*rekeyAn
 		}
 	})
 	show.progressDone()
-	answer := &rekeyAnswer{From: from, To: to, Group: o.Group, Finished: err == nil, Progress: progress}
+	answer := &rekeyAnswer{From: from, To: to, Group: o.Group, Finished: err == nil && progress.Expired == 0, Progress: progress}
 	if answer.Unreadable == nil {
 		answer.Unreadable = []rekey.Unreadable{}
 	}
@@ -271,7 +271,9 @@ func (a *rekeyAnswer) print(w io.Writer) {
 	if more := a.Kept - int64(len(a.Unreadable)); more > 0 {
 		fmt.Fprintf(w, "  and %s more\n", grouped(more))
 	}
-	if !a.Finished {
+	if a.Expired > 0 {
+		fmt.Fprintf(w, "%s were deleted by retention before they were copied.\n", counted(int(a.Expired), "offset"))
+	} else if !a.Finished {
 		fmt.Fprintln(w, "It is not at the end. The same command goes on.")
 	}
 }

@@ -39,6 +39,7 @@ func newRekeying(f *topicsFixture, n int) *rekeying {
 			f.Logf("deleting the group: %v", err)
 		}
 	})
+	begin := time.Now().Add(-time.Hour).Truncate(time.Millisecond) // older ones would be deleted by retention
 	for i := range n {
 		value := fmt.Appendf(nil, `{"exchange":"KRAKEN","symbol":"S%d-USD","side":"buy","amount":1.50,"price":%d.10,"id":"%d","type":null,"timestamp":1700000000.5,"receipt_timestamp":1700000000.6}`,
 			i%20, 1+i, i)
@@ -49,7 +50,7 @@ func newRekeying(f *topicsFixture, n int) *rekeying {
 			value = nil
 		}
 		r.records = append(r.records, &kgo.Record{
-			Topic: r.from, Partition: 1, Key: []byte(rekeyKey), Value: value, Timestamp: time.UnixMilli(1_700_000_000_000 + int64(i)),
+			Topic: r.from, Partition: 1, Key: []byte(rekeyKey), Value: value, Timestamp: begin.Add(time.Duration(i) * time.Millisecond),
 			Headers: []kgo.RecordHeader{{Key: "n", Value: fmt.Append(nil, i)}},
 		})
 	}

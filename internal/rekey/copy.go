@@ -40,6 +40,8 @@ type Progress struct {
 	Kept   int64 `json:"kept"`   // with the old key: what they are of could not be told
 	Done   int64 `json:"done"`   // offsets that the group has behind it, of those that there were at the start
 	Of     int64 `json:"of"`
+	// Expired are offsets that retention took before they were copied.
+	Expired int64 `json:"expired"`
 	// Unreadable are the first of those that were kept.
 	Unreadable []Unreadable `json:"unreadable"`
 }
@@ -111,6 +113,15 @@ func (c *copier) run(ctx context.Context) (err error) {
 	if c.ends, err = listed(ctx, c.admin.ListCommittedOffsets, c.From); err != nil {
 		return fmt.Errorf("reading where the topics end: %w", err)
 	}
+	before, err := groupOffsets(ctx, c.admin, c.Group)
+	if err != nil {
+		return err
+	}
+	before.Each(func(o kadm.OffsetResponse) {
+		if start, ok := c.starts.Lookup(o.Topic, o.Partition); ok && o.At >= 0 {
+			c.progress.Expired += max(0, start.Offset-o.At)
+		}
+	})
 	for {
 		done, err := c.look(ctx)
 		if err != nil || done && !c.Follow {
