@@ -23,14 +23,19 @@ func testInterfaces(f *fixture) {
 	}
 }
 
-// testInit: the connector records where its partitions begin, once.
+// testInit: the connector records where its partitions begin, once. A partition
+// that appears later has no row until it is opened.
 func testInit(f *fixture) {
 	c := f.connector()
 	i, ok := c.(connect.Initializer)
 	f.need(ok, "connect.Initializer")
 	tps := f.tps(3)
 	for n, want := range []bool{true, false} {
-		created, err := i.Init(f.ctx(), []connect.Claim{f.claim(tps[0], int64(7+n)), f.claim(tps[2], int64(9+n))})
+		claims := []connect.Claim{f.claim(tps[0], int64(7+n)), f.claim(tps[2], int64(9+n))}
+		if n > 0 {
+			claims = append(claims, f.claim(tps[1], 8))
+		}
+		created, err := i.Init(f.ctx(), claims)
 		if err != nil || created != want {
 			f.Fatalf("Init number %d gave %t and %v, want %t", n+1, created, err, want)
 		}

@@ -20,6 +20,7 @@ type broken struct {
 	close     func(b *broken) error
 
 	initAgain bool // the connector's Init begins anew each time
+	initLater bool // the connector's Init takes in what has appeared since
 
 	known map[connect.TopicPartition]connect.Position // for those that remember what they should read
 }
@@ -71,7 +72,18 @@ func (c brokenConnector) Init(ctx context.Context, claims []connect.Claim) (bool
 		delete(c.m.state.ledgers, c.name)
 		c.m.mu.Unlock()
 	}
-	return c.memoryLedgerConnector.Init(ctx, claims)
+	created, err := c.memoryLedgerConnector.Init(ctx, claims)
+	if c.kind.initLater && err == nil {
+		c.m.mu.Lock()
+		defer c.m.mu.Unlock()
+		for _, claim := range claims {
+			ledger := c.m.generation(c.name).ledger
+			if _, known := ledger[claim.TopicPartition]; !known {
+				ledger[claim.TopicPartition] = newLedger(claim.Begin)
+			}
+		}
+	}
+	return created, err
 }
 
 func (c brokenConnector) NewSink(task int) (connect.Sink, error) {
@@ -632,6 +644,7 @@ var breakages = []struct {
 		},
 	}},
 	{name: "Init begins anew each time", fails: []string{"Init"}, kind: broken{initAgain: true}},
+	{name: "Init takes in what has appeared since", fails: []string{"Init"}, kind: broken{initLater: true}},
 	{name: "waits for a target that does not answer", fails: []string{"StalledTarget"}, kind: broken{
 		put: func(b *broken, ctx context.Context, batch *connect.Batch) (connect.Result, error) {
 			return b.inner(context.WithoutCancel(ctx), batch)
