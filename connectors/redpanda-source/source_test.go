@@ -365,11 +365,15 @@ func TestSourceFollowsTopics(t *testing.T) {
 		c.produce(name("a"), 0, 0, 10)
 		cfg := testConfig()
 		cfg.TopicsRegex = prefix + "-.*"
+		cfg.OffsetsInitial = "latest" // which is for InitialClaims alone
 		st := newStore()
 		h := newHandler(st)
 		h.refuse = func(cl connect.Claim) bool { return st.next(cl.TopicPartition) > cl.LogEnd }
 		r := run(t, testClient(c.brokers), cfg, h)
 		eventually(t, "the first topic", func() bool { return st.next(at("a", 0)) == 10 })
+		if got, want := st.offsetsOf(at("a", 0)), sequence(0, 10); !slices.Equal(got, want) {
+			t.Fatalf("of the first topic %v are stored, want %v", got, want)
+		}
 
 		// One appears.
 		c.create(name("b"), 2)
