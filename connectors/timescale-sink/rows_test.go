@@ -365,6 +365,49 @@ func writeInOppositeOrder(t *testing.T, copyMin int, retriesMax int64) {
 	}
 }
 
+// TestCopyThatDeadlocks: a COPY that deadlocks is made good within its Put. The
+// other transaction takes the keys in the opposite order, and is not the victim.
+func TestCopyThatDeadlocks(t *testing.T) {
+	t.Parallel()
+	f := setup(t, func(c *Config) { c.CopyMin = 1 })
+	c := f.connector()
+	p := tp(trades, 0)
+	s := f.opened(c, p)
+	f.put(s, part(c, p, trade(0, 0, "a", "1")))
+	other := f.connect(f.url)
+	insert := func(id string) error {
+		_, err := other.Exec(f.ctx(), f.in(`INSERT INTO %s.crypto_trades (exchange_id, symbol, trade_id, "time", price, size)
+			SELECT exchange_id, symbol, $1, "time", 5, size FROM %s.crypto_trades WHERE trade_id = 'a'`), id)
+		return err
+	}
+	if _, err := other.Exec(f.ctx(), "SET deadlock_timeout = '1h'; BEGIN"); err != nil {
+		t.Fatal(err)
+	}
+	if err := insert("c"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, done := f.ctx(), make(chan error, 1)
+	go func() {
+		_, err := s.Put(ctx, batch(part(c, p, trade(1, 1, "b", "2"), trade(2, 2, "c", "3"))))
+		done <- err
+	}()
+	f.untilWaiting(done, applicationName(f.name))
+	if err := insert("b"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Exec(f.ctx(), "COMMIT"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatalf("Put gave %v", err)
+	}
+	for id, want := range map[string]string{"a": "1", "b": "2", "c": "3"} {
+		if got := f.price(id); got != want {
+			t.Errorf("%s has the price %s, want %s", id, got, want)
+		}
+	}
+}
+
 // TestTopicMadeAgainWithoutID is protocol 5: after the reset a lower offset of
 // the new topic beats a higher one of the old.
 func TestTopicMadeAgainWithoutID(t *testing.T) {
