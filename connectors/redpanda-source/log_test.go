@@ -116,6 +116,17 @@ func (c *cluster) transact(id, topic string, n int, end kgo.TransactionEndTry) {
 	if err := cl.EndTransaction(c.t.Context(), end); err != nil {
 		c.t.Fatal(err)
 	}
+	// Kafka answers before the log has the marker.
+	eventually(c.t, "the transaction's marker", func() bool {
+		stable, err := c.admin.ListCommittedOffsets(c.t.Context(), topic)
+		if err != nil {
+			return false
+		}
+		ends, err := c.admin.ListEndOffsets(c.t.Context(), topic)
+		s, _ := stable.Lookup(topic, 0)
+		e, _ := ends.Lookup(topic, 0)
+		return err == nil && s.Err == nil && e.Err == nil && s.Offset == e.Offset
+	})
 }
 
 func TestReadShowsWhatTransactionsLeft(t *testing.T) {
