@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -194,20 +195,23 @@ func TestDroppedRecordIsFound(t *testing.T) {
 }
 
 // A rebalance while the target is away: Release does not wait for a Put to
-// succeed (protocol 13).
+// succeed (protocol 13), also of a sink that knows no offsets.
 func TestReleaseDoesNotWaitForTheTarget(t *testing.T) {
-	s, sess := newScript(t, 1, 3)
-	s.deliver(sess, 0, 0, 1, 2)
-	s.store.down = true
-	s.does(callPut)
-	sess.end()
-	s.task.revoke(sess)
-	if c, _ := s.task.next(s.now); c.kind != callRelease {
-		t.Fatalf("the next call is %v, want release", c.kind)
-	}
-	s.does(callRelease)
-	if s.task.owns(sess) {
-		t.Error("the partition was not given back")
+	for _, hasOffsets := range []bool{true, false} {
+		s, sess := newScript(t, 1, 3)
+		s.task.cfg.hasOffsets = hasOffsets
+		s.deliver(sess, 0, 0, 1, 2)
+		s.store.down = true
+		s.does(callPut)
+		sess.end()
+		s.task.revoke(sess)
+		if c, _ := s.task.next(s.now); c.kind != callRelease {
+			t.Fatalf("with offsets %t the next call is %v, want release", hasOffsets, c.kind)
+		}
+		s.does(callRelease)
+		if s.task.owns(sess) {
+			t.Errorf("with offsets %t the partition was not given back", hasOffsets)
+		}
 	}
 }
 
@@ -222,10 +226,33 @@ func TestLateResultOfAnEndedSession(t *testing.T) {
 	result()
 	s.does(callRelease)
 	again := s.session()
-	s.deliver(old, 0, 3, 4) // a straggler
+	s.deliver(old, 0, 4) // a straggler, that would leave a gap
 	s.deliver(again, 0, 3, 4, 5)
 	s.does(callPut)
 	s.wants(0, 6)
+}
+
+// TestLateProofOfAnEndedSession: what a read showed to an ended session explains
+// nothing to the next one, whose log may be another.
+func TestLateProofOfAnEndedSession(t *testing.T) {
+	s, old := newScript(t, 1, 2)
+	tp := connect.TopicPartition{Topic: "t"}
+	s.deliver(old, 0, 1)
+	old.end()
+	s.task.revoke(old)
+	s.does(callRelease)
+	again := s.session()
+	s.deliver(again, 0, 1)
+	if len(s.proofs) != 2 || s.proofs[1].span != (span{0, 1}) {
+		t.Fatalf("asked for %v", s.proofs)
+	}
+	s.task.proved(old, tp, connect.Span{From: 0, Next: 1})
+	if c, _ := s.task.next(s.now); c.kind != callNone {
+		t.Fatalf("%v past a gap that another session's read explained", c.kind)
+	}
+	s.task.proved(again, tp, connect.Span{From: 0, Next: 1, Records: []connect.Record{s.logs[tp].record(0, true)}})
+	s.does(callPut)
+	s.wants(0, 2)
 }
 
 // A database that blinks ends no session: memory holds what the ledger lacks
@@ -533,29 +560,59 @@ func TestRecordsWaitForWhatConvertsThem(t *testing.T) {
 
 // TestLateAnswerGivesBackNothingOfTheNextSession: a session ends while the log is
 // asked whether it agrees, and the next one has opened the partitions in the sink
-// when the answer comes.
+// when the answer comes, before its own or after it.
 func TestLateAnswerGivesBackNothingOfTheNextSession(t *testing.T) {
 	t.Parallel()
+	for _, first := range []bool{true, false} {
+		s, claims, late := lateAnswer(t)
+		third := newTestSession("t")
+		o := s.task.assign(third, claims)
+		opened := s.begin(callOpen)
+		o.checking = true
+		if first {
+			late()
+		}
+		if c, _ := s.task.next(s.now); c.kind == callRelease {
+			t.Error("what the third session has opened is given back")
+		}
+		opened()
+		if !first {
+			late()
+		}
+		s.deliver(third, 0, 0, 1, 2)
+		s.does(callPut)
+		if next := s.task.parts[claims[0].TopicPartition].next; next != 3 {
+			t.Errorf("the partition stands at %d, want 3", next)
+		}
+	}
+}
+
+// TestLateAnswerIsGivenBack: where no other session follows, the sink keeps nothing
+// open.
+func TestLateAnswerIsGivenBack(t *testing.T) {
+	t.Parallel()
+	s, claims, late := lateAnswer(t)
+	late()
+	if c, _ := s.task.next(s.now); c.kind != callRelease || !slices.Equal(c.tps, []connect.TopicPartition{claims[0].TopicPartition}) {
+		t.Errorf("the next call is %v of %v, want the release of %s", c.kind, c.tps, claims[0].TopicPartition)
+	}
+	if len(s.task.parts) != 0 {
+		t.Error("the task has partitions of a session that has ended")
+	}
+}
+
+// lateAnswer gives a task whose session ended while the log was asked, and how the
+// answer arrives.
+func lateAnswer(t *testing.T) (s *script, claims []connect.Claim, late func()) {
+	t.Helper()
 	s, first := newScript(t, 1, 10)
 	s.task.revoke(first)
 	s.does(callRelease)
-	claims := []connect.Claim{{TopicPartition: connect.TopicPartition{Topic: "t"}, LogEnd: 10}}
-	second, third := newTestSession("t"), newTestSession("t")
+	claims = []connect.Claim{{TopicPartition: connect.TopicPartition{Topic: "t"}, LogEnd: 10}}
+	second := newTestSession("t")
 	o := s.task.assign(second, claims)
-	late := s.begin(callOpen)
+	late = s.begin(callOpen)
 	o.checking = true
 	s.task.revoke(second)
-	o = s.task.assign(third, claims)
-	opened := s.begin(callOpen)
-	o.checking = true
-	late()
-	if c, _ := s.task.next(s.now); c.kind == callRelease {
-		t.Error("what the third session has opened is given back")
-	}
-	opened()
-	s.deliver(third, 0, 0, 1, 2)
-	s.does(callPut)
-	if next := s.task.parts[claims[0].TopicPartition].next; next != 3 {
-		t.Errorf("the partition stands at %d, want 3", next)
-	}
+	return s, claims, late
 }

@@ -462,8 +462,9 @@ func (l *simLane) fence(b *connect.Batch) error {
 // prover gives an answer of the log: to an opening, or of a gap.
 func (l *simLane) prover() {
 	if len(l.late) > 0 {
-		answer := l.late[0]
-		l.late = l.late[1:]
+		i := l.r.w.rand.IntN(len(l.late))
+		answer := l.late[i]
+		l.late = slices.Delete(l.late, i, i+1)
 		answer()
 		return
 	}

@@ -289,6 +289,54 @@ func TestReleaseGivesUpTheCallThatBegins(t *testing.T) {
 	}
 }
 
+// slowConnector's sinks take their time for a Put and do not hear that it is given
+// up.
+type slowConnector struct{ connect.Connector }
+
+func (c slowConnector) NewSink(task int) (connect.Sink, error) {
+	s, err := c.Connector.NewSink(task)
+	return slowSink{s}, err
+}
+
+type slowSink struct{ connect.Sink }
+
+func (s slowSink) Put(ctx context.Context, b *connect.Batch) (connect.Result, error) {
+	time.Sleep(20 * time.Millisecond)
+	return s.Sink.Put(context.WithoutCancel(ctx), b)
+}
+
+// Once Release's limit has passed what is queued is dropped, however well it could
+// be stored.
+func TestReleaseDropsWhatTakesTooLong(t *testing.T) {
+	t.Parallel()
+	store := connecttest.NewMemory(connecttest.MemoryConfig{})
+	settings := DefaultSettings()
+	settings.TasksMax, settings.BatchSize, settings.ReleaseTimeout = 1, 1, 100*time.Millisecond
+	w, err := New("c", settings, &scriptedSource{}, slowConnector{store.Connector("c")}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	go w.lanes[0].run(ctx)
+	sess := newTestSession("t")
+	tp := connect.TopicPartition{Topic: "t"}
+	if _, err := w.Open(ctx, sess, []connect.Claim{{TopicPartition: tp, TopicID: connect.TopicID{1}, LogEnd: 1000}}); err != nil {
+		t.Fatal(err)
+	}
+	for o := range int64(1000) { // twenty seconds' work
+		if !w.Deliver(sess, 0, connect.Record{Offset: o, Timestamp: 1, Value: []byte("v")}) {
+			t.Fatalf("offset %d was not taken", o)
+		}
+	}
+	sess.end()
+	began := time.Now()
+	w.Release(context.Background(), sess)
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("Release took %v", took)
+	}
+}
+
 // A ledger ahead of its log is not believed again when the log has grown past
 // it: the last stored record is another one.
 func TestLogThatGrewAgainIsRefused(t *testing.T) {
