@@ -1,9 +1,12 @@
 package converters
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/qicore/tickconnect/converters/schemas"
 )
 
 // native is the form of this product's own producers: the topic's name tells the
@@ -12,8 +15,9 @@ const native = "native"
 
 // Config is what a sink's configuration embeds.
 type Config struct {
-	ValueConverter string `json:"value.converter" jsonschema:"description=The form of the records: native for those of this product's producers or the name of a program that wrote them. json: JSON of any form whose fields are named in value.converter.fields.,enum=native,enum=cryptofeed,enum=json"`
+	ValueConverter string `json:"value.converter" jsonschema:"description=The form of the records: native for those of this product's producers or the name of a program that wrote them. json: JSON of any form whose fields are named in value.converter.fields. avro and jsonschema: records with the header of a schema registry.,enum=native,enum=cryptofeed,enum=json,enum=avro,enum=jsonschema"`
 	MapConfig
+	SchemaConfig
 	CryptofeedConfig
 }
 
@@ -26,9 +30,17 @@ func Default() Config {
 const (
 	cryptofeedName = "cryptofeed"
 	jsonName       = "json"
+	avroName       = "avro"
+	jsonSchemaName = "jsonschema"
 )
 
-var names = []string{native, cryptofeedName, jsonName}
+var names = []string{native, cryptofeedName, jsonName, avroName, jsonSchemaName}
+
+// classes are the names that Kafka Connect's users know.
+var classes = map[string]string{
+	"io.confluent.connect.avro.AvroConverter":       avroName,
+	"io.confluent.connect.json.JsonSchemaConverter": jsonSchemaName,
+}
 
 // plain are Kafka Connect's converters that leave a JSON text as it is.
 var plain = []string{
@@ -43,7 +55,15 @@ func (c *Config) name() string {
 			return native
 		}
 	}
+	if name, ok := classes[c.ValueConverter]; ok {
+		return name
+	}
 	return c.ValueConverter
+}
+
+// isMapped says whether value.converter.fields counts.
+func isMapped(name string) bool {
+	return name == jsonName || name == avroName || name == jsonSchemaName
 }
 
 // Validate says what is wrong, each message beginning with the key.
@@ -52,14 +72,16 @@ func (c *Config) Validate() error {
 	if !slices.Contains(names, name) {
 		return fmt.Errorf("value.converter: %q is none of %s, nor a converter of Kafka Connect that reads plain JSON", c.ValueConverter, strings.Join(names, ", "))
 	}
-	if name != jsonName && (c.Kind != "" || len(c.Fields) > 0) {
-		return fmt.Errorf("value.converter: %q takes no value.converter.kind and no value.converter.fields; json does", c.ValueConverter)
+	if !isMapped(name) && (c.Kind != "" || len(c.Fields) > 0) {
+		return fmt.Errorf("value.converter: %q takes no value.converter.kind and no value.converter.fields; json, avro and jsonschema do", c.ValueConverter)
 	}
 	switch name {
 	case cryptofeedName:
 		return c.CryptofeedConfig.Validate()
 	case jsonName:
 		return c.MapConfig.Validate()
+	case avroName, jsonSchemaName:
+		return errors.Join(c.MapConfig.Validate(), c.SchemaConfig.Validate())
 	}
 	return nil
 }
@@ -71,6 +93,10 @@ func (c *Config) Converter() Converter {
 		return NewCryptofeed(c.CryptofeedConfig)
 	case jsonName:
 		return NewMapped(c.MapConfig)
+	case avroName:
+		return newMapped(c.MapConfig, schemas.Avro{Registry: c.registry()})
+	case jsonSchemaName:
+		return newMapped(c.MapConfig, schemas.JSON{Registry: c.registry()})
 	}
 	return nil
 }

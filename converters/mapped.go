@@ -20,14 +20,24 @@ import (
 type mapped struct {
 	kind     marketdata.Kind // 0: the topic tells
 	mappings []mapping
-	states   sync.Pool // of *mappedRecord
+	text     transcoder // nil where records are JSON
+	states   sync.Pool  // of *mappedRecord
+}
+
+// transcoder makes a JSON text of a record's value, its numbers with the digits
+// that were sent. It returns a *[marketdata.Error] for a bad record, and a
+// [connect.Retriable] error where what it needs is away.
+type transcoder interface {
+	AppendJSON(dst, value []byte) ([]byte, error)
 }
 
 var _ Observer = (*mapped)(nil)
 
 // NewMapped makes the converter of a configuration that is valid.
-func NewMapped(cfg MapConfig) Converter {
-	c := &mapped{}
+func NewMapped(cfg MapConfig) Converter { return newMapped(cfg, nil) }
+
+func newMapped(cfg MapConfig, text transcoder) Converter {
+	c := &mapped{text: text}
 	c.kind, _ = marketdata.ParseKind(cfg.Kind)
 	for _, item := range cfg.Fields {
 		m, _ := parseMapping(item)
@@ -80,6 +90,7 @@ type mappedRecord struct {
 	topic   string
 	record  *connect.Record
 	reader  marketdata.ObjectReader
+	text    []byte // the record's JSON, where it was made
 	out     []byte // the record in this product's form
 	found   []bool // by mapping: a source was there
 	fault   *marketdata.Error
@@ -92,7 +103,15 @@ func (rec *mappedRecord) release() { rec.topic, rec.record = "", nil }
 
 func (rec *mappedRecord) convert(now time.Time, rows Rows) error {
 	rec.fault, rec.noticed = nil, Noticed{}
-	top, fault := rec.reader.ReadValue(rec.record.Value)
+	value := rec.record.Value
+	if rec.c.text != nil {
+		var err error
+		if rec.text, err = rec.c.text.AppendJSON(rec.text[:0], value); err != nil {
+			return err
+		}
+		value = rec.text
+	}
+	top, fault := rec.reader.ReadValue(value)
 	switch {
 	case fault != nil:
 		return fault

@@ -28,6 +28,7 @@ var allowed = map[string][]string{
 	"connectors/redpanda-source": {"connect", "marketdata"},
 	"connectors/timescale-sink":  {"connect", "converters", "marketdata"},
 	"converters":                 {"connect", "marketdata"},
+	"converters/schemas":         {"connect", "marketdata"},
 	"deploy":                     {},
 	"examples":                   {"marketdata", "publish"},
 	"internal/archtest":          {},
@@ -60,7 +61,7 @@ var homes = []struct {
 	{"github.com/jackc/pgx/v5/stdlib", []string{"connectors/timescale-sink", "internal/devstack", "internal/bench", "mcpbridge", "cmd"}},
 	{"github.com/jackc/pgx", []string{"connectors/timescale-sink", "internal/devstack", "internal/bench", "mcpbridge"}},
 	{"github.com/twmb/franz-go/pkg/kfake", []string{"internal/devstack"}},
-	{"github.com/twmb/franz-go", []string{"connectors/redpanda-source", "publish", "cmd", "internal/rekey", "internal/devstack", "internal/bench"}},
+	{"github.com/twmb/franz-go", []string{"connectors/redpanda-source", "publish", "cmd", "internal/rekey", "converters/schemas", "internal/devstack", "internal/bench"}},
 	{"github.com/goccy/go-yaml", []string{"config"}},
 	{"github.com/spf13/cobra", []string{"cmd"}},
 }
