@@ -15,26 +15,28 @@ const native = "native"
 
 // Config is what a sink's configuration embeds.
 type Config struct {
-	ValueConverter string `json:"value.converter" jsonschema:"description=The form of the records: native for those of this product's producers or the name of a program that wrote them. json: JSON of any form whose fields are named in value.converter.fields. avro and jsonschema: records with the header of a schema registry.,enum=native,enum=cryptofeed,enum=json,enum=avro,enum=jsonschema"`
+	ValueConverter string `json:"value.converter" jsonschema:"description=The form of the records: native for those of this product's producers or the name of a program that wrote them. json: JSON of any form whose fields are named in value.converter.fields. avro and jsonschema: records with the header of a schema registry.,enum=native,enum=cryptofeed,enum=tardis,enum=json,enum=avro,enum=jsonschema"`
 	MapConfig
 	SchemaConfig
 	CryptofeedConfig
+	TardisConfig
 }
 
 // Default gives the defaults.
 func Default() Config {
-	return Config{ValueConverter: native, CryptofeedConfig: DefaultCryptofeed()}
+	return Config{ValueConverter: native, CryptofeedConfig: DefaultCryptofeed(), TardisConfig: DefaultTardis()}
 }
 
 // The names of the converters.
 const (
 	cryptofeedName = "cryptofeed"
+	tardisName     = "tardis"
 	jsonName       = "json"
 	avroName       = "avro"
 	jsonSchemaName = "jsonschema"
 )
 
-var names = []string{native, cryptofeedName, jsonName, avroName, jsonSchemaName}
+var names = []string{native, cryptofeedName, tardisName, jsonName, avroName, jsonSchemaName}
 
 // classes are the names that Kafka Connect's users know.
 var classes = map[string]string{
@@ -78,6 +80,8 @@ func (c *Config) Validate() error {
 	switch name {
 	case cryptofeedName:
 		return c.CryptofeedConfig.Validate()
+	case tardisName:
+		return c.TardisConfig.Validate()
 	case jsonName:
 		return c.MapConfig.Validate()
 	case avroName, jsonSchemaName:
@@ -91,6 +95,8 @@ func (c *Config) Converter() Converter {
 	switch c.name() {
 	case cryptofeedName:
 		return NewCryptofeed(c.CryptofeedConfig)
+	case tardisName:
+		return NewTardis(c.TardisConfig)
 	case jsonName:
 		return NewMapped(c.MapConfig)
 	case avroName:

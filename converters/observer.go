@@ -20,6 +20,8 @@ type Noticed struct {
 	Milliseconds bool
 	// QuoteAmount: an amount is stored that is in the quote currency.
 	QuoteAmount bool
+	// Gap: the producer says that messages before this record may be missing.
+	Gap bool
 	// UnknownFields counts the fields that were ignored.
 	UnknownFields int
 }

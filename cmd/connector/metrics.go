@@ -47,6 +47,7 @@ func registerCounters(registry prometheus.Registerer, connector string, target c
 		{"tickconnect_receive_times_total", "Records whose time is when their producer received them.", &c.ReceiveTimes},
 		{"tickconnect_millisecond_times_total", "Records with times in milliseconds where their producer's rule is seconds.", &c.MillisTimes},
 		{"tickconnect_quote_amounts_total", "Records with an amount that is in the quote currency.", &c.QuoteAmounts},
+		{"tickconnect_producer_gaps_total", "Records in which a producer says that messages before them may be missing.", &c.ProducerGaps},
 	} {
 		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: m.name, Help: m.help, ConstLabels: prometheus.Labels{"connector": connector},

@@ -157,4 +157,5 @@ func (c *Counters) noticed(seen *converters.Noticed) {
 	add(&c.ReceiveTimes, one(seen.ReceiveTime))
 	add(&c.MillisTimes, one(seen.Milliseconds))
 	add(&c.QuoteAmounts, one(seen.QuoteAmount))
+	add(&c.ProducerGaps, one(seen.Gap))
 }

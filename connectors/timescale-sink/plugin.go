@@ -45,6 +45,7 @@ type Counters struct {
 	ReceiveTimes  atomic.Int64 // records whose time is when their producer received them
 	MillisTimes   atomic.Int64 // records whose times were in milliseconds where seconds are the rule
 	QuoteAmounts  atomic.Int64 // records with an amount in the quote currency
+	ProducerGaps  atomic.Int64 // records that say that messages before them may be missing
 }
 
 // Connector is one configured database, shared by its sinks.
