@@ -15,28 +15,30 @@ const native = "native"
 
 // Config is what a sink's configuration embeds.
 type Config struct {
-	ValueConverter string `json:"value.converter" jsonschema:"description=The form of the records: native for those of this product's producers or the name of a program that wrote them. json: JSON of any form whose fields are named in value.converter.fields. avro and jsonschema: records with the header of a schema registry.,enum=native,enum=cryptofeed,enum=tardis,enum=json,enum=avro,enum=jsonschema"`
+	ValueConverter string `json:"value.converter" jsonschema:"description=The form of the records: native for those of this product's producers or the name of a program that wrote them. json: JSON of any form whose fields are named in value.converter.fields. avro and jsonschema: records with the header of a schema registry.,enum=native,enum=cryptofeed,enum=tardis,enum=ccxt,enum=json,enum=avro,enum=jsonschema"`
 	MapConfig
 	SchemaConfig
 	CryptofeedConfig
 	TardisConfig
+	CCXTConfig
 }
 
 // Default gives the defaults.
 func Default() Config {
-	return Config{ValueConverter: native, CryptofeedConfig: DefaultCryptofeed(), TardisConfig: DefaultTardis()}
+	return Config{ValueConverter: native, CryptofeedConfig: DefaultCryptofeed(), TardisConfig: DefaultTardis(), CCXTConfig: DefaultCCXT()}
 }
 
 // The names of the converters.
 const (
 	cryptofeedName = "cryptofeed"
 	tardisName     = "tardis"
+	ccxtName       = "ccxt"
 	jsonName       = "json"
 	avroName       = "avro"
 	jsonSchemaName = "jsonschema"
 )
 
-var names = []string{native, cryptofeedName, tardisName, jsonName, avroName, jsonSchemaName}
+var names = []string{native, cryptofeedName, tardisName, ccxtName, jsonName, avroName, jsonSchemaName}
 
 // classes are the names that Kafka Connect's users know.
 var classes = map[string]string{
@@ -82,6 +84,8 @@ func (c *Config) Validate() error {
 		return c.CryptofeedConfig.Validate()
 	case tardisName:
 		return c.TardisConfig.Validate()
+	case ccxtName:
+		return c.CCXTConfig.Validate()
 	case jsonName:
 		return c.MapConfig.Validate()
 	case avroName, jsonSchemaName:
@@ -97,6 +101,8 @@ func (c *Config) Converter() Converter {
 		return NewCryptofeed(c.CryptofeedConfig)
 	case tardisName:
 		return NewTardis(c.TardisConfig)
+	case ccxtName:
+		return NewCCXT(c.CCXTConfig)
 	case jsonName:
 		return NewMapped(c.MapConfig)
 	case avroName:

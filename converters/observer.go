@@ -26,6 +26,13 @@ type Noticed struct {
 	UnknownFields int
 }
 
+// Refuser is a Converter that tells why a topic is not for it.
+type Refuser interface {
+	Converter
+	// Refusal says why Kinds gives nil, and what to do; "" where it does not.
+	Refusal(topic string) (reason, advice string)
+}
+
 // floatDigits is how many significant digits a binary float keeps of any number.
 const floatDigits = 15
 
