@@ -3,6 +3,7 @@ package timescalesink
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -44,15 +45,51 @@ func (k *checker) add(level, key, fix, format string, args ...any) {
 
 func (k *checker) checkTopics(topics []string) []marketdata.Kind {
 	var kinds []marketdata.Kind
+	read := map[string][]string{} // topics by what they hold
 	for _, topic := range topics {
 		of, ok := k.kindsOf(topic)
 		if !ok {
-			k.add("error", "topics", "kinds.ignore", "topic %s: its name tells no kind of market data; its partitions will be refused", topic)
+			reason, fix := k.refusal(topic)
+			if k.converter == nil {
+				fix = "kinds.ignore"
+			}
+			k.add("error", "topics", fix, "topic %s: %s; its partitions will be refused", topic, reason)
 		}
 		kinds = append(kinds, of...)
+		if ok && k.converter != nil {
+			holds := heldKinds(of)
+			read[holds] = append(read[holds], topic)
+		}
+	}
+	for _, holds := range slices.Sorted(maps.Keys(read)) {
+		k.add("info", "value.converter", "", "%s reads %s from %s", k.cfg.ValueConverter, holds, someOf(read[holds]))
 	}
 	slices.Sort(kinds)
 	return slices.Compact(kinds)
+}
+
+func heldKinds(kinds []marketdata.Kind) string {
+	if len(kinds) == 0 {
+		return "nothing that is stored"
+	}
+	names := make([]string, 0, len(kinds))
+	for _, kind := range kinds {
+		names = append(names, kind.String())
+	}
+	return strings.Join(names, ", ")
+}
+
+// someOf names the first topics of a list.
+func someOf(topics []string) string {
+	const show = 5
+	word := "topic "
+	if len(topics) > 1 {
+		word = "topics "
+	}
+	if more := len(topics) - show; more > 0 {
+		return fmt.Sprintf("%s%s and %d more", word, strings.Join(topics[:show], ", "), more)
+	}
+	return word + strings.Join(topics, ", ")
 }
 
 func (k *checker) run(ctx context.Context, conn *pgx.Conn, kinds []marketdata.Kind) error {

@@ -29,6 +29,15 @@ func (c *Config) kindsOf(converter converters.Converter, topic string) (kinds []
 	return slices.DeleteFunc(slices.Clone(kinds), c.ignored), true
 }
 
+// refusal says why a topic is none of this connector's, and what to do.
+func (c *Connector) refusal(topic string) (reason, advice string) {
+	if r, ok := c.converter.(converters.Refuser); ok {
+		return r.Refusal(topic)
+	}
+	return "its name tells no kind of market data",
+		"narrow topics or topics.regex, name the kind in kinds.ignore, or say in value.converter who wrote it"
+}
+
 // StoresTape says whether rows of a topic go into a table without a natural key.
 func (c *Config) StoresTape(topic string) bool {
 	kinds, _ := c.kindsOf(c.Converter(), topic)

@@ -132,8 +132,8 @@ func (s *Sink) admit(ctx context.Context, claims []connect.Claim, positions []co
 		}
 		switch {
 		case !ok:
-			positions[i] = refuse(claims[i].TopicPartition, "its name tells no kind of market data",
-				"narrow topics or topics.regex, name the kind in kinds.ignore, or say in value.converter who wrote it")
+			reason, advice := s.connector.refusal(claims[i].Topic)
+			positions[i] = refuse(claims[i].TopicPartition, reason, advice)
 		case flaw != nil:
 			positions[i] = refuse(claims[i].TopicPartition, flaw.Error(), "run: "+flaw.fix())
 		default:
