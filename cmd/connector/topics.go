@@ -28,7 +28,8 @@ func newTopicsCommand() *cobra.Command {
 		Short: "See, judge and make the topics of market data",
 		Args:  cobra.NoArgs,
 	}
-	cmd.AddCommand(newTopicsListCommand(), newTopicsDescribeCommand(), newTopicsCreateCommand(), newTopicsPlanCommand(), newTopicsRekeyCommand())
+	cmd.AddCommand(newTopicsListCommand(), newTopicsDescribeCommand(), newTopicsCreateCommand(), newTopicsPlanCommand(),
+		newTopicsHonestyCommand(), newTopicsRekeyCommand())
 	return cmd
 }
 
