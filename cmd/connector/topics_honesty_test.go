@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -11,10 +12,12 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/qicore/tickconnect/internal/devstack/testenv"
 	"github.com/qicore/tickconnect/marketdata"
+	"github.com/qicore/tickconnect/publish"
 )
 
 // fieldOf finds a field of any producer.
@@ -185,7 +188,7 @@ func TestTopicsHonesty(t *testing.T) {
 			return r
 		}
 		var records []*kgo.Record
-		for i := range 100 {
+		for i := range 1100 { // more than are read of a partition where no flag says so
 			records = append(records, at(trades, 0, fmt.Sprintf(`{"exchangeId":"a","source":"floats","price":%d.25,"size":"0.50","time":1700000000.1234567}`, i)))
 		}
 		records = append(records,
@@ -193,17 +196,17 @@ func TestTopicsHonesty(t *testing.T) {
 			at(trades, 1, `{"exchangeId":"B","source":"floats","price":9.2e-7}`),
 			at(trades, 1, "{"),
 			at(trades, 1, ""),
-			at(levels, 0, `{"exchangeId":"a","bidPrice":"60000.10"}`))
+			at(levels, 0, `{"exchangeId":"a","bidPrice":"60000.10","askPrice":1234567890.12345,"askSize":1234567890.123456}`))
 		f.produce(f.client, records...)
 
 		var r numbersReport
 		code := f.answer(&r, "honesty", trades, levels)
-		if code != 0 || !r.Complete || len(r.Topics) != 2 || r.Topics[0].Records != 104 || r.Topics[0].Tombstones != 1 || r.Topics[0].NotJSON != 1 ||
+		if code != 0 || !r.Complete || len(r.Topics) != 2 || r.Topics[0].Records != 1004 || r.Topics[0].Tombstones != 1 || r.Topics[0].NotJSON != 1 ||
 			!strings.HasPrefix(r.Topics[0].Example, "1/2: ") || r.Topics[1].Records != 1 {
 			f.Fatalf("exit code %d, %+v", code, r)
 		}
 		price := fieldOf(f.T, r.Fields, "price")
-		if price.Producer != "floats" || price.Exchange != "a" || price.Values != 101 || price.Numbers.Values != 101 || price.Numbers.Long != 1 ||
+		if price.Producer != "floats" || price.Exchange != "a" || price.Values != 1001 || price.Numbers.Values != 1001 || price.Numbers.Long != 1 ||
 			price.Numbers.Binary != 1 || price.Numbers.Zeros != zerosMissing || price.Strings.Values != 0 {
 			f.Errorf("price: %+v", price)
 		}
@@ -211,10 +214,10 @@ func TestTopicsHonesty(t *testing.T) {
 		if !slices.Contains(price.Samples, want) {
 			f.Errorf("samples of price: %+v", price.Samples)
 		}
-		if size := fieldOf(f.T, r.Fields, "size"); size.Strings.Values != 101 || size.Numbers.Values != 0 || size.Strings.Zeros != zerosKept {
+		if size := fieldOf(f.T, r.Fields, "size"); size.Strings.Values != 1001 || size.Numbers.Values != 0 || size.Strings.Zeros != zerosKept {
 			f.Errorf("size: %+v", size)
 		}
-		if at := fieldOf(f.T, r.Fields, "time"); !at.Time || at.Numbers.Long != 100 || at.Numbers.Binary != 0 {
+		if at := fieldOf(f.T, r.Fields, "time"); !at.Time || at.Numbers.Long != 1000 || at.Numbers.Binary != 0 {
 			f.Errorf("time: %+v", at)
 		}
 		i := slices.IndexFunc(r.Fields, func(f *numericField) bool { return f.Field == "price" && f.Exchange == "b" })
@@ -225,9 +228,13 @@ func TestTopicsHonesty(t *testing.T) {
 			f.Errorf("of another topic: %+v", bid)
 		}
 
+		if ask, size := fieldOf(f.T, r.Fields, "askPrice"), fieldOf(f.T, r.Fields, "askSize"); ask.Numbers.Long != 0 || size.Numbers.Long != 1 {
+			f.Errorf("15 digits: %+v, 16: %+v", ask, size)
+		}
+
 		code, out, errOut := f.run("honesty", trades)
 		for _, want := range []string{
-			"104 records of 1 topic read\n", "1 of 104 records no JSON, such as 1/2: ", trades + "/1/0: 0.30000000000000004", "missing: 0 of 101", "kept: 101 of 101",
+			"1,004 records of 1 topic read\n", "1 of 1,004 records no JSON, such as 1/2: ", trades + "/1/0: 0.30000000000000004", "missing: 0 of 1,001", "kept: 1,001 of 1,001",
 			"1 field of times and of whole numbers not shown", "2 fields with decimals as JSON numbers", "in 1 the digits are those of a float", "numeric_type=str",
 		} {
 			if code != 0 || !strings.Contains(out, want) {
@@ -240,7 +247,7 @@ func TestTopicsHonesty(t *testing.T) {
 			f.Errorf("two of each partition: exit code %d, %+v", code, r.Topics)
 		}
 		r = numbersReport{}
-		if code = f.answer(&r, "honesty", trades, "--all"); code != 0 || r.Topics[0].Records != 104 {
+		if code = f.answer(&r, "honesty", trades, "--all"); code != 0 || r.Topics[0].Records != 1104 {
 			f.Errorf("all: exit code %d, %+v", code, r.Topics)
 		}
 		for _, tt := range []struct{ args, want string }{
@@ -352,4 +359,19 @@ func numbersOfRecording(t *testing.T, name string) *numbersSeen {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// TestTopicsHonestyTimeIsOver: what was not read is told, and is no success.
+func TestTopicsHonestyTimeIsOver(t *testing.T) {
+	t.Parallel()
+	f := newTopicsFixture(t, testenv.Broker(t))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	topic := publish.Topic{Name: f.topic(marketdata.KindTrade), Layout: []publish.Partition{{ID: 0}, {ID: 1}}}
+	one := numbersTopic{Topic: topic.Name}
+	spans := topicSpans{0: {start: 5, stable: 15, end: 15}, 1: {err: kerr.TopicAuthorizationFailed}}
+	err := one.read(ctx, &cluster{client: f.client}, topic, spans, 0, newNumbersSeen(), func(int64, int64) {})
+	if err == nil || !strings.Contains(err.Error(), "over after 0 of 10 offsets; give it more with --timeout") || !strings.Contains(err.Error(), "allow DESCRIBE on topic "+topic.Name) {
+		t.Errorf("it says %v", err)
+	}
 }
