@@ -199,7 +199,7 @@ func TestTopicsCreateRefuses(t *testing.T) {
 		{[]string{"binance-ohlcv"}, "did you mean crypto-ohlcv-binance?"},
 		{[]string{"crypto-price"}, "did you mean crypto-prices?"},
 		{[]string{"crypto-trades-Binance"}, "did you mean crypto-trades-binance?"},
-		{[]string{"orders"}, "crypto-prices, crypto-ohlcv, crypto-level1, crypto-trades, crypto-analytics, each also with -EXCHANGE"},
+		{[]string{"orders"}, "crypto-liquidations, crypto-book, each also with -EXCHANGE"},
 		{[]string{"crypto-trades-a b"}, "letters, digits"},
 		{nil, "name the topics to make"},
 		{[]string{"--kind", "trade"}, "--exchange: name the exchanges, or give --layout topic-per-kind"},
