@@ -77,7 +77,7 @@ func TestDecodeGood(t *testing.T) {
 // remove removes it.
 func TestDecodeBad(t *testing.T) {
 	t.Parallel()
-	surrogates := []string{`"\ud800"`, `"\udc00"`, `"\ud800x"`, `"\ud800\u0041"`, `"a\ud83d"`, `"\udc00\ud800"`}
+	surrogates := []string{`"\ud800"`, `"\udc00"`, `"\ud800x"`, `"\ud800\u0041"`, `"\ud8000udc00"`, `"a\ud83d"`, `"\udc00\ud800"`}
 	type change struct{ field, value, reason string }
 	cases := map[Kind][]change{}
 	add := func(k Kind, field, reason string, values ...string) {

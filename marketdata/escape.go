@@ -50,7 +50,7 @@ func unescape(dst, raw []byte) ([]byte, bool) {
 			r := hex4(raw[i : i+4])
 			i += 4
 			if r >= 0xd800 && r < 0xe000 {
-				if r >= 0xdc00 || escapeLen(raw[i:]) != 6 {
+				if r >= 0xdc00 || i == len(raw) || raw[i] != '\\' || escapeLen(raw[i:]) != 6 {
 					return dst, false
 				}
 				low := hex4(raw[i+2 : i+6])
