@@ -15,7 +15,7 @@ const native = "native"
 
 // Config is what a sink's configuration embeds.
 type Config struct {
-	ValueConverter string `json:"value.converter" jsonschema:"description=The form of the records: native for those of this product's producers or the name of a program that wrote them. json: JSON of any form whose fields are named in value.converter.fields. avro and jsonschema: records with the header of a schema registry.,enum=native,enum=cryptofeed,enum=tardis,enum=ccxt,enum=json,enum=avro,enum=jsonschema"`
+	ValueConverter string `json:"value.converter" jsonschema:"description=The form of the records: native for those of this product's producers or the name of a program that wrote them. json: JSON of any form whose fields are named in value.converter.fields. avro and protobuf and jsonschema: records with the header of a schema registry.,enum=native,enum=cryptofeed,enum=tardis,enum=ccxt,enum=json,enum=avro,enum=protobuf,enum=jsonschema"`
 	MapConfig
 	SchemaConfig
 	CryptofeedConfig
@@ -35,15 +35,17 @@ const (
 	ccxtName       = "ccxt"
 	jsonName       = "json"
 	avroName       = "avro"
+	protobufName   = "protobuf"
 	jsonSchemaName = "jsonschema"
 )
 
-var names = []string{native, cryptofeedName, tardisName, ccxtName, jsonName, avroName, jsonSchemaName}
+var names = []string{native, cryptofeedName, tardisName, ccxtName, jsonName, avroName, protobufName, jsonSchemaName}
 
 // classes are the names that Kafka Connect's users know.
 var classes = map[string]string{
-	"io.confluent.connect.avro.AvroConverter":       avroName,
-	"io.confluent.connect.json.JsonSchemaConverter": jsonSchemaName,
+	"io.confluent.connect.avro.AvroConverter":         avroName,
+	"io.confluent.connect.protobuf.ProtobufConverter": protobufName,
+	"io.confluent.connect.json.JsonSchemaConverter":   jsonSchemaName,
 }
 
 // plain are Kafka Connect's converters that leave a JSON text as it is.
@@ -67,7 +69,7 @@ func (c *Config) name() string {
 
 // isMapped says whether value.converter.fields counts.
 func isMapped(name string) bool {
-	return name == jsonName || name == avroName || name == jsonSchemaName
+	return slices.Contains([]string{jsonName, avroName, protobufName, jsonSchemaName}, name)
 }
 
 // Validate says what is wrong, each message beginning with the key.
@@ -77,7 +79,7 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("value.converter: %q is none of %s, nor a converter of Kafka Connect that reads plain JSON", c.ValueConverter, strings.Join(names, ", "))
 	}
 	if !isMapped(name) && (c.Kind != "" || len(c.Fields) > 0) {
-		return fmt.Errorf("value.converter: %q takes no value.converter.kind and no value.converter.fields; json, avro and jsonschema do", c.ValueConverter)
+		return fmt.Errorf("value.converter: %q takes no value.converter.kind and no value.converter.fields; json, avro, protobuf and jsonschema do", c.ValueConverter)
 	}
 	switch name {
 	case cryptofeedName:
@@ -88,7 +90,7 @@ func (c *Config) Validate() error {
 		return c.CCXTConfig.Validate()
 	case jsonName:
 		return c.MapConfig.Validate()
-	case avroName, jsonSchemaName:
+	case avroName, protobufName, jsonSchemaName:
 		return errors.Join(c.MapConfig.Validate(), c.SchemaConfig.Validate())
 	}
 	return nil
@@ -107,6 +109,8 @@ func (c *Config) Converter() Converter {
 		return NewMapped(c.MapConfig)
 	case avroName:
 		return newMapped(c.MapConfig, schemas.Avro{Registry: c.registry()})
+	case protobufName:
+		return newMapped(c.MapConfig, schemas.Protobuf{Registry: c.registry()})
 	case jsonSchemaName:
 		return newMapped(c.MapConfig, schemas.JSON{Registry: c.registry()})
 	}

@@ -188,7 +188,7 @@ func TestMapConfig(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	other := Config{ValueConverter: native, MapConfig: mapConfig("trade")}
-	if err := other.Validate(); err == nil || !strings.Contains(err.Error(), "json, avro") {
+	if err := other.Validate(); err == nil || !strings.Contains(err.Error(), "json, avro, protobuf and jsonschema") {
 		t.Errorf("%v", err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 // SchemaConfig says how to reach a schema registry. Its keys are those of
 // Confluent's converters; of ssl those of librdkafka, which name PEM files.
 type SchemaConfig struct {
-	RegistryURLs []string `json:"value.converter.schema.registry.url" jsonschema:"description=For value.converter avro and jsonschema: the addresses of a schema registry that speaks Confluent's protocol as Redpanda's does."`
+	RegistryURLs []string `json:"value.converter.schema.registry.url" jsonschema:"description=For value.converter avro and protobuf and jsonschema: the addresses of a schema registry that speaks Confluent's protocol as Redpanda's does."`
 	UserInfo     string   `json:"value.converter.basic.auth.user.info" secret:"true" jsonschema:"description=User and password for the schema registry as user:password."`
 	BearerToken  string   `json:"value.converter.bearer.auth.token" secret:"true" jsonschema:"description=A bearer token for the schema registry."`
 	CA           string   `json:"value.converter.schema.registry.ssl.ca.location" jsonschema:"description=PEM file with the authorities to trust for the schema registry. Empty means the system's."`

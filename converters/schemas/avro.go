@@ -38,21 +38,21 @@ type fieldNode struct {
 }
 
 const (
-	avroDepthMax = 64
-	// avroOutMax bounds what a record becomes: a few bytes may announce millions of
+	depthMax = 64
+	// outMax bounds what a record becomes: a few bytes may announce millions of
 	// elements that take no bytes.
-	avroOutMax = 16 << 20
+	outMax = 16 << 20
 )
 
 // compileAvro compiles the last of schemas; it may refer to those before it.
-func compileAvro(texts []string) (*node, error) {
+func compileAvro(texts []namedText) (*node, error) {
 	var cache avro.SchemaCache
 	var schema *avro.Schema
 	names := map[string]*node{}
 	var root *node
 	for _, text := range texts {
 		var err error
-		if schema, err = cache.Parse(text); err != nil {
+		if schema, err = cache.Parse(text.text); err != nil {
 			return nil, err
 		}
 		if root, err = (&compiler{names}).node(schema.Root(), ""); err != nil {
@@ -153,7 +153,7 @@ func (t Avro) AppendJSON(dst, value []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	r := avroReader{in: payload, out: dst, most: len(dst) + avroOutMax}
+	r := avroReader{in: payload, out: dst, most: len(dst) + outMax}
 	if err := r.read(c.avro, 0); err != nil {
 		return dst, &marketdata.Error{Reason: ReasonNotOfSchema, Message: fmt.Sprintf("the value is no record of schema %d: %v", id, err)}
 	}
@@ -170,19 +170,19 @@ type avroReader struct {
 }
 
 var (
-	errAvroShort = errors.New("it ends early")
-	errAvroText  = errors.New("a string is not UTF-8")
-	errAvroLarge = errors.New("it would become larger than 16 MiB of JSON")
-	errAvroDeep  = errors.New("it is nested too deeply")
-	errAvroTime  = errors.New("a time lies outside the years 1 to 9999")
+	errShort = errors.New("it ends early")
+	errText  = errors.New("a string is not UTF-8")
+	errLarge = errors.New("it would become larger than 16 MiB of JSON")
+	errDeep  = errors.New("it is nested too deeply")
+	errTime  = errors.New("a time lies outside the years 1 to 9999")
 )
 
 func (r *avroReader) read(n *node, depth int) error {
-	if depth > avroDepthMax {
-		return errAvroDeep
+	if depth > depthMax {
+		return errDeep
 	}
 	if len(r.out) > r.most {
-		return errAvroLarge
+		return errLarge
 	}
 	switch n.kind {
 	case "null":
@@ -207,13 +207,15 @@ func (r *avroReader) read(n *node, depth int) error {
 		if err != nil {
 			return err
 		}
-		return r.float(float64(math.Float32frombits(binary.LittleEndian.Uint32(b))), 32)
+		r.out, err = appendFloat(r.out, float64(math.Float32frombits(binary.LittleEndian.Uint32(b))), 32)
+		return err
 	case "double":
 		b, err := r.take(8)
 		if err != nil {
 			return err
 		}
-		return r.float(math.Float64frombits(binary.LittleEndian.Uint64(b)), 64)
+		r.out, err = appendFloat(r.out, math.Float64frombits(binary.LittleEndian.Uint64(b)), 64)
+		return err
 	case "string":
 		b, err := r.sized()
 		if err != nil {
@@ -321,7 +323,7 @@ func (r *avroReader) blocks(n *node, depth int) error {
 
 func (r *avroReader) take(n int) ([]byte, error) {
 	if n > len(r.in) {
-		return nil, errAvroShort
+		return nil, errShort
 	}
 	b := r.in[:n]
 	r.in = r.in[n:]
@@ -331,7 +333,7 @@ func (r *avroReader) take(n int) ([]byte, error) {
 func (r *avroReader) long() (int64, error) {
 	v, n := binary.Varint(r.in)
 	if n <= 0 {
-		return 0, errAvroShort
+		return 0, errShort
 	}
 	r.in = r.in[n:]
 	return v, nil
@@ -344,14 +346,14 @@ func (r *avroReader) sized() ([]byte, error) {
 		return nil, err
 	}
 	if n < 0 || n > int64(len(r.in)) {
-		return nil, errAvroShort
+		return nil, errShort
 	}
 	return r.take(int(n))
 }
 
 func (r *avroReader) text(b []byte) error {
 	if !utf8.Valid(b) {
-		return errAvroText
+		return errText
 	}
 	r.out = marketdata.AppendText(r.out, string(b))
 	return nil
@@ -374,19 +376,18 @@ func (r *avroReader) number(n *node, v int64) error {
 		t = time.Unix(0, v).UTC()
 	}
 	if t.Year() < 1 || t.Year() > 9999 {
-		return errAvroTime
+		return errTime
 	}
 	r.out = append(t.AppendFormat(append(r.out, '"'), time.RFC3339Nano), '"')
 	return nil
 }
 
-// float writes the fewest digits that give the same number again.
-func (r *avroReader) float(v float64, bits int) error {
+// appendFloat appends the fewest digits that give the same number again.
+func appendFloat(dst []byte, v float64, bits int) ([]byte, error) {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
-		return fmt.Errorf("a number is %v", v)
+		return dst, fmt.Errorf("a number is %v", v)
 	}
-	r.out = strconv.AppendFloat(r.out, v, 'g', -1, bits)
-	return nil
+	return strconv.AppendFloat(dst, v, 'g', -1, bits), nil
 }
 
 func (r *avroReader) bytes(n *node, b []byte) {

@@ -59,6 +59,7 @@ type Registry struct {
 type compiled struct {
 	kind  sr.SchemaType
 	avro  *node
+	proto *protoFile
 	wrong *marketdata.Error
 }
 
@@ -169,12 +170,18 @@ func (r *Registry) ask(id int) (*compiled, error) {
 		return nil, away(err)
 	}
 	c := &compiled{kind: schema.Type}
-	if schema.Type == sr.TypeAvro {
-		references, err := r.references(ctx, schema.References, map[string]bool{})
+	if schema.Type != sr.TypeJSON {
+		files, err := r.references(ctx, schema.References, map[string]bool{})
 		if err != nil {
 			return nil, err
 		}
-		if c.avro, err = compileAvro(append(references, schema.Schema)); err != nil {
+		files = append(files, namedText{fmt.Sprintf("schema-%d.proto", id), schema.Schema})
+		if schema.Type == sr.TypeAvro {
+			c.avro, err = compileAvro(files)
+		} else {
+			c.proto, err = compileProto(files)
+		}
+		if err != nil {
 			c.wrong = &marketdata.Error{Reason: ReasonBadSchema, Message: fmt.Sprintf("schema %d cannot be used: %v", id, err)}
 		}
 	}
@@ -185,9 +192,12 @@ func (r *Registry) ask(id int) (*compiled, error) {
 	return c, nil
 }
 
-// references gives the texts of schemas that are referred to, each after those
-// that it refers to itself.
-func (r *Registry) references(ctx context.Context, references []sr.SchemaReference, seen map[string]bool) (texts []string, err error) {
+// namedText is a schema by the name under which others refer to it.
+type namedText struct{ name, text string }
+
+// references gives the schemas that are referred to, each after those that it
+// refers to itself.
+func (r *Registry) references(ctx context.Context, references []sr.SchemaReference, seen map[string]bool) (texts []namedText, err error) {
 	for _, ref := range references {
 		key := fmt.Sprintf("%s/%d", ref.Subject, ref.Version)
 		if seen[key] {
@@ -202,7 +212,7 @@ func (r *Registry) references(ctx context.Context, references []sr.SchemaReferen
 		if err != nil {
 			return nil, err
 		}
-		texts = append(append(texts, below...), s.Schema.Schema)
+		texts = append(append(texts, below...), namedText{ref.Name, s.Schema.Schema})
 	}
 	return texts, nil
 }

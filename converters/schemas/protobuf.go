@@ -1,0 +1,536 @@
+package schemas
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/bufbuild/protocompile"
+	"github.com/twmb/franz-go/pkg/sr"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/qicore/tickconnect/marketdata"
+)
+
+// protoFile is a compiled .proto file. Its messages are prepared when a record
+// names them.
+type protoFile struct {
+	file     protoreflect.FileDescriptor
+	first    *message // that which records without indexes are
+	messages sync.Map // *message, by the indexes that name it in records
+}
+
+// message is a message type, prepared for reading.
+type message struct {
+	fields []protoField
+	form   form
+}
+
+type protoField struct {
+	number   protowire.Number
+	name     string // as JSON has it, with quotes and colon
+	kind     protoreflect.Kind
+	repeated bool
+	isMap    bool
+	presence bool     // whether its absence says more than its zero
+	message  *message // of a message, a group, or a map's entry
+	enum     protoreflect.EnumValueDescriptors
+}
+
+// form is how a message becomes JSON.
+type form uint8
+
+const (
+	formObject    form = iota
+	formTimestamp      // google.protobuf.Timestamp
+	formWrapper        // google.protobuf.Int64Value and the like: their value; google.type.Decimal: its text
+	formDecimal        // confluent.type.Decimal: an unscaled integer and a scale
+)
+
+var forms = map[protoreflect.FullName]form{
+	"google.protobuf.Timestamp": formTimestamp,
+	"google.type.Decimal":       formWrapper,
+	"confluent.type.Decimal":    formDecimal,
+
+	"google.protobuf.DoubleValue": formWrapper, "google.protobuf.FloatValue": formWrapper, "google.protobuf.Int64Value": formWrapper,
+	"google.protobuf.UInt64Value": formWrapper, "google.protobuf.Int32Value": formWrapper, "google.protobuf.UInt32Value": formWrapper,
+	"google.protobuf.BoolValue": formWrapper, "google.protobuf.StringValue": formWrapper, "google.protobuf.BytesValue": formWrapper,
+}
+
+// knownProtos are files that a registry lets schemas import without a reference,
+// with what matters here. The compiler has Google's google/protobuf.
+var knownProtos = map[string]string{
+	"google/type/decimal.proto":    `syntax = "proto3"; package google.type; message Decimal { string value = 1; }`,
+	"confluent/type/decimal.proto": `syntax = "proto3"; package confluent.type; message Decimal { bytes value = 1; uint32 precision = 2; int32 scale = 3; }`,
+	"confluent/meta.proto": `syntax = "proto3"; package confluent; import "google/protobuf/descriptor.proto";
+message Meta { string doc = 1; map<string, string> params = 2; repeated string tags = 3; }
+extend google.protobuf.FileOptions { Meta file_meta = 1088; }
+extend google.protobuf.MessageOptions { Meta message_meta = 1088; }
+extend google.protobuf.FieldOptions { Meta field_meta = 1088; }
+extend google.protobuf.EnumOptions { Meta enum_meta = 1088; }
+extend google.protobuf.EnumValueOptions { Meta enum_value_meta = 1088; }`,
+}
+
+// compileProto compiles the last of the files, which may import those before it.
+func compileProto(files []namedText) (*protoFile, error) {
+	texts := maps.Clone(knownProtos)
+	for _, f := range files {
+		texts[f.name] = f.text
+	}
+	c := protocompile.Compiler{
+		Resolver: protocompile.WithStandardImports(&protocompile.SourceResolver{Accessor: protocompile.SourceAccessorFromMap(texts)}),
+	}
+	compiled, err := c.Compile(context.Background(), files[len(files)-1].name)
+	if err != nil {
+		return nil, err
+	}
+	p := &protoFile{file: compiled[0]}
+	if p.file.Messages().Len() == 0 {
+		return nil, errors.New("it has no message")
+	}
+	p.first = prepare(p.file.Messages().Get(0), map[protoreflect.FullName]*message{})
+	return p, nil
+}
+
+// find gives the message that indexes name: one of the file's, and of its nested
+// ones.
+func (p *protoFile) find(indexes []int64) (*message, error) {
+	if len(indexes) == 1 && indexes[0] == 0 {
+		return p.first, nil
+	}
+	key := fmt.Sprint(indexes)
+	if m, ok := p.messages.Load(key); ok {
+		return m.(*message), nil
+	}
+	messages := p.file.Messages()
+	var d protoreflect.MessageDescriptor
+	for _, i := range indexes {
+		if i < 0 || i >= int64(messages.Len()) {
+			return nil, fmt.Errorf("the schema has no message %v", indexes)
+		}
+		d = messages.Get(int(i))
+		messages = d.Messages()
+	}
+	m := prepare(d, map[protoreflect.FullName]*message{})
+	p.messages.Store(key, m)
+	return m, nil
+}
+
+func prepare(d protoreflect.MessageDescriptor, known map[protoreflect.FullName]*message) *message {
+	if m, ok := known[d.FullName()]; ok {
+		return m
+	}
+	m := &message{form: forms[d.FullName()]}
+	known[d.FullName()] = m
+	fields := d.Fields()
+	for i := range fields.Len() {
+		f := fields.Get(i)
+		field := protoField{
+			number: f.Number(), name: string(marketdata.AppendText(nil, string(f.Name()))) + ":", kind: f.Kind(),
+			repeated: f.Cardinality() == protoreflect.Repeated, isMap: f.IsMap(), presence: f.HasPresence(),
+		}
+		if f.Message() != nil {
+			field.message = prepare(f.Message(), known)
+		}
+		if f.Enum() != nil {
+			field.enum = f.Enum().Values()
+		}
+		m.fields = append(m.fields, field)
+	}
+	return m
+}
+
+// Protobuf reads records in Protobuf's wire format.
+type Protobuf struct{ Registry *Registry }
+
+// protoReaders keep their room for the next record.
+var protoReaders = sync.Pool{New: func() any { return new(protoReader) }}
+
+// AppendJSON appends a record as JSON, its fields by their names in the schema.
+func (t Protobuf) AppendJSON(dst, value []byte) ([]byte, error) {
+	id, payload, fault := cutHeader(value)
+	if fault != nil {
+		return dst, fault
+	}
+	c, err := t.Registry.schema(id, sr.TypeProtobuf)
+	if err != nil {
+		return dst, err
+	}
+	wrong := func(err error) error {
+		return &marketdata.Error{Reason: ReasonNotOfSchema, Message: fmt.Sprintf("the value is no record of schema %d: %v", id, err)}
+	}
+	r := protoReaders.Get().(*protoReader)
+	defer protoReaders.Put(r)
+	r.spans = r.spans[:0]
+	indexes, payload, err := r.messageIndexes(payload)
+	if err != nil {
+		return dst, wrong(err)
+	}
+	m, err := c.proto.find(indexes)
+	if err != nil {
+		return dst, wrong(err)
+	}
+	r.out, r.most = dst, len(dst)+outMax
+	err = r.message(m, payload, 0)
+	out := r.out
+	r.out = nil
+	if err != nil {
+		return dst, wrong(err)
+	}
+	return out, nil
+}
+
+// protoReader turns the wire format into JSON.
+type protoReader struct {
+	out     []byte
+	most    int
+	spans   []protoSpan // of the messages that are being read, the innermost last
+	indexes []int64
+}
+
+// protoSpan is one field as it lies in a message.
+type protoSpan struct {
+	field int // of message.fields
+	wire  protowire.Type
+	bits  uint64 // of a number
+	bytes []byte // of what has a length, and of a group
+}
+
+var (
+	errProtoWire  = errors.New("a field is not encoded as its type")
+	errProtoIndex = errors.New("the indexes of its message cannot be read")
+)
+
+// messageIndexes reads which message of the schema a record is: a count and so many
+// indexes, or one 0 for the first message.
+func (r *protoReader) messageIndexes(in []byte) ([]int64, []byte, error) {
+	count, n := binary.Varint(in)
+	if n <= 0 || count < 0 || count > depthMax {
+		return nil, nil, errProtoIndex
+	}
+	in = in[n:]
+	r.indexes = r.indexes[:0]
+	if count == 0 {
+		return append(r.indexes, 0), in, nil
+	}
+	for range count {
+		i, n := binary.Varint(in)
+		if n <= 0 {
+			return nil, nil, errProtoIndex
+		}
+		r.indexes, in = append(r.indexes, i), in[n:]
+	}
+	return r.indexes, in, nil
+}
+
+// message writes a message.
+func (r *protoReader) message(m *message, in []byte, depth int) error {
+	if depth > depthMax {
+		return errDeep
+	}
+	if len(r.out) > r.most {
+		return errLarge
+	}
+	base := len(r.spans)
+	defer func() { r.spans = r.spans[:base] }()
+	if err := r.scan(m, in); err != nil {
+		return err
+	}
+	spans := r.spans[base:]
+	switch m.form {
+	case formTimestamp:
+		return r.timestamp(spans, m)
+	case formDecimal:
+		return r.decimal(spans, m)
+	case formWrapper:
+		return r.single(spans, 0, &m.fields[0], depth)
+	default:
+		return r.object(spans, m, depth)
+	}
+}
+
+// scan appends the fields of a message to r.spans. Those that it does not know are
+// what a newer producer sends, and are passed over.
+func (r *protoReader) scan(m *message, in []byte) error {
+	for len(in) > 0 {
+		number, wire, n := protowire.ConsumeTag(in)
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		in = in[n:]
+		span := protoSpan{field: m.find(number), wire: wire}
+		switch wire {
+		case protowire.VarintType:
+			span.bits, n = protowire.ConsumeVarint(in)
+		case protowire.Fixed32Type:
+			var v uint32
+			v, n = protowire.ConsumeFixed32(in)
+			span.bits = uint64(v)
+		case protowire.Fixed64Type:
+			span.bits, n = protowire.ConsumeFixed64(in)
+		case protowire.BytesType:
+			span.bytes, n = protowire.ConsumeBytes(in)
+		case protowire.StartGroupType:
+			span.bytes, n = protowire.ConsumeGroup(number, in)
+		default:
+			n = protowire.ConsumeFieldValue(number, wire, in)
+		}
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		in = in[n:]
+		if span.field >= 0 {
+			r.spans = append(r.spans, span)
+		}
+	}
+	return nil
+}
+
+func (m *message) find(number protowire.Number) int {
+	for i := range m.fields {
+		if m.fields[i].number == number {
+			return i
+		}
+	}
+	return -1
+}
+
+// object writes the fields that were sent, and of those that say nothing about
+// whether they were, which are proto3's plain ones, all: their zeros are not sent.
+func (r *protoReader) object(spans []protoSpan, m *message, depth int) error {
+	r.out = append(r.out, '{')
+	first := true
+	for i := range m.fields {
+		f := &m.fields[i]
+		if f.presence && !slices.ContainsFunc(spans, func(s protoSpan) bool { return s.field == i }) {
+			continue
+		}
+		if !first {
+			r.out = append(r.out, ',')
+		}
+		first = false
+		r.out = append(r.out, f.name...)
+		var err error
+		if f.repeated {
+			err = r.repeated(spans, i, f, depth)
+		} else {
+			err = r.single(spans, i, f, depth)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	r.out = append(r.out, '}')
+	return nil
+}
+
+// single writes a field that has one value: the last that was sent. Parts of a
+// message are merged.
+func (r *protoReader) single(spans []protoSpan, field int, f *protoField, depth int) error {
+	last, count := protoSpan{wire: wireOf(f.kind)}, 0 // the zero of its type
+	for _, s := range spans {
+		if s.field == field {
+			last = s
+			count++
+		}
+	}
+	if f.message == nil || count < 2 {
+		return r.value(f, last, depth)
+	}
+	whole := protoSpan{wire: last.wire}
+	for _, s := range spans {
+		if s.field == field {
+			whole.bytes = append(whole.bytes, s.bytes...)
+		}
+	}
+	return r.value(f, whole, depth)
+}
+
+// repeated writes an array, or an object for a map.
+func (r *protoReader) repeated(spans []protoSpan, field int, f *protoField, depth int) error {
+	open, shut := byte('['), byte(']')
+	if f.isMap {
+		open, shut = '{', '}'
+	}
+	r.out = append(r.out, open)
+	first := true
+	comma := func() {
+		if !first {
+			r.out = append(r.out, ',')
+		}
+		first = false
+	}
+	for j := range spans {
+		s := spans[j]
+		if s.field != field {
+			continue
+		}
+		if s.wire != protowire.BytesType || f.message != nil || f.kind == protoreflect.StringKind || f.kind == protoreflect.BytesKind {
+			comma()
+			var err error
+			if f.isMap {
+				err = r.entry(f.message, s, depth+1)
+			} else {
+				err = r.value(f, s, depth)
+			}
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		for in := s.bytes; len(in) > 0; { // packed
+			one := protoSpan{wire: wireOf(f.kind)}
+			n := 0
+			switch one.wire {
+			case protowire.Fixed32Type:
+				var v uint32
+				v, n = protowire.ConsumeFixed32(in)
+				one.bits = uint64(v)
+			case protowire.Fixed64Type:
+				one.bits, n = protowire.ConsumeFixed64(in)
+			default:
+				one.bits, n = protowire.ConsumeVarint(in)
+			}
+			if n < 0 {
+				return protowire.ParseError(n)
+			}
+			in = in[n:]
+			comma()
+			if err := r.value(f, one, depth); err != nil {
+				return err
+			}
+		}
+	}
+	r.out = append(r.out, shut)
+	return nil
+}
+
+// entry writes a map's entry: its key as a name, and its value.
+func (r *protoReader) entry(m *message, s protoSpan, depth int) error {
+	base := len(r.spans)
+	defer func() { r.spans = r.spans[:base] }()
+	if err := r.scan(m, s.bytes); err != nil {
+		return err
+	}
+	spans, key := r.spans[base:], &m.fields[0]
+	quote := key.kind != protoreflect.StringKind
+	if quote {
+		r.out = append(r.out, '"')
+	}
+	if err := r.single(spans, 0, key, depth); err != nil {
+		return err
+	}
+	if quote {
+		r.out = append(r.out, '"')
+	}
+	r.out = append(r.out, ':')
+	return r.single(spans, 1, &m.fields[1], depth)
+}
+
+// wireOf says how a number of a kind is encoded.
+func wireOf(kind protoreflect.Kind) protowire.Type {
+	switch kind {
+	case protoreflect.Fixed32Kind, protoreflect.Sfixed32Kind, protoreflect.FloatKind:
+		return protowire.Fixed32Type
+	case protoreflect.Fixed64Kind, protoreflect.Sfixed64Kind, protoreflect.DoubleKind:
+		return protowire.Fixed64Type
+	case protoreflect.StringKind, protoreflect.BytesKind, protoreflect.MessageKind:
+		return protowire.BytesType
+	case protoreflect.GroupKind:
+		return protowire.StartGroupType
+	}
+	return protowire.VarintType
+}
+
+func (r *protoReader) value(f *protoField, s protoSpan, depth int) (err error) {
+	if s.wire != wireOf(f.kind) {
+		return errProtoWire
+	}
+	switch f.kind {
+	case protoreflect.BoolKind:
+		r.out = strconv.AppendBool(r.out, s.bits != 0)
+	case protoreflect.Int32Kind:
+		r.out = strconv.AppendInt(r.out, int64(int32(s.bits)), 10)
+	case protoreflect.Sfixed32Kind:
+		r.out = strconv.AppendInt(r.out, int64(int32(s.bits)), 10)
+	case protoreflect.Int64Kind, protoreflect.Sfixed64Kind:
+		r.out = strconv.AppendInt(r.out, int64(s.bits), 10)
+	case protoreflect.Sint32Kind, protoreflect.Sint64Kind:
+		r.out = strconv.AppendInt(r.out, protowire.DecodeZigZag(s.bits), 10)
+	case protoreflect.Uint32Kind, protoreflect.Uint64Kind, protoreflect.Fixed32Kind, protoreflect.Fixed64Kind:
+		r.out = strconv.AppendUint(r.out, s.bits, 10)
+	case protoreflect.FloatKind:
+		r.out, err = appendFloat(r.out, float64(math.Float32frombits(uint32(s.bits))), 32)
+	case protoreflect.DoubleKind:
+		r.out, err = appendFloat(r.out, math.Float64frombits(s.bits), 64)
+	case protoreflect.EnumKind:
+		if v := f.enum.ByNumber(protoreflect.EnumNumber(int32(s.bits))); v != nil {
+			r.out = marketdata.AppendText(r.out, string(v.Name()))
+		} else {
+			r.out = strconv.AppendInt(r.out, int64(int32(s.bits)), 10)
+		}
+	case protoreflect.StringKind:
+		if !utf8.Valid(s.bytes) {
+			return errText
+		}
+		r.out = marketdata.AppendText(r.out, string(s.bytes))
+	case protoreflect.BytesKind:
+		r.out = append(base64.StdEncoding.AppendEncode(append(r.out, '"'), s.bytes), '"')
+	case protoreflect.MessageKind, protoreflect.GroupKind:
+		return r.message(f.message, s.bytes, depth+1)
+	}
+	return err
+}
+
+// timestamp reads seconds and nanoseconds.
+func (r *protoReader) timestamp(spans []protoSpan, m *message) error {
+	var seconds, nanos int64
+	for _, s := range spans {
+		if s.wire != protowire.VarintType {
+			return errProtoWire
+		}
+		switch m.fields[s.field].number {
+		case 1:
+			seconds = int64(s.bits)
+		case 2:
+			nanos = int64(int32(s.bits))
+		}
+	}
+	t := time.Unix(seconds, nanos).UTC()
+	if t.Year() < 1 || t.Year() > 9999 {
+		return errTime
+	}
+	r.out = append(t.AppendFormat(append(r.out, '"'), time.RFC3339Nano), '"')
+	return nil
+}
+
+// decimal reads an unscaled integer, its highest byte first, and a scale.
+func (r *protoReader) decimal(spans []protoSpan, m *message) error {
+	var unscaled []byte
+	scale := 0
+	for _, s := range spans {
+		switch number := m.fields[s.field].number; {
+		case number == 1 && s.wire == protowire.BytesType:
+			unscaled = s.bytes
+		case number == 3 && s.wire == protowire.VarintType:
+			scale = int(int32(s.bits))
+		case number == 1 || number == 3:
+			return errProtoWire
+		}
+	}
+	if scale < 0 || scale > 10_000 {
+		return fmt.Errorf("a decimal has the scale %d", scale)
+	}
+	r.out = append(appendUnscaled(append(r.out, '"'), unscaled, scale), '"')
+	return nil
+}
