@@ -424,7 +424,7 @@ func (rec *cryptofeedRecord) decimalOf(f cryptofeedField, v marketdata.JSONValue
 	}
 	if kind == marketdata.JSONNumber {
 		rec.noticed.Floats++
-		if len(s) > floatDigits && significant(s) > floatDigits {
+		if marketdata.IsLong(s) {
 			rec.noticed.LongFloats++
 		}
 	}
@@ -437,21 +437,6 @@ func (rec *cryptofeedRecord) decimalOf(f cryptofeedField, v marketdata.JSONValue
 		rec.blame(f, reason, err.Error())
 	}
 	return d
-}
-
-// significant counts a number's digits from the first one that is not 0, without
-// those of its exponent.
-func significant(s string) int {
-	n := 0
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == 'e' || c == 'E':
-			return n
-		case c-'0' <= 9 && (n > 0 || c != '0'):
-			n++
-		}
-	}
-	return n
 }
 
 // count is a number of trades. Version 3 may write an integer as 21.0.

@@ -67,16 +67,19 @@ func (c *mapped) Convert(topic string, r *connect.Record, now time.Time, rows Ro
 
 // Observe implements [Observer].
 func (c *mapped) Observe(topic string, r *connect.Record, now time.Time, rows Rows, seen *Noticed) error {
-	kinds := c.Kinds(topic)
-	switch {
-	case r.Value == nil:
+	if r.Value == nil {
 		return connect.ErrFiltered
-	case len(kinds) == 0: // Open refuses such a topic
-		return errors.New("the topic's name tells no kind of market data, and value.converter.kind names none")
 	}
 	rec := c.states.Get().(*mappedRecord)
 	defer c.states.Put(rec)
-	rec.kind, rec.topic, rec.record = kinds[0], topic, r
+	if rec.topic != topic {
+		kinds := c.Kinds(topic)
+		if len(kinds) == 0 { // Open refuses such a topic
+			return errors.New("the topic's name tells no kind of market data, and value.converter.kind names none")
+		}
+		rec.kind, rec.topic = kinds[0], topic
+	}
+	rec.record = r
 	defer rec.release()
 	err := rec.convert(now, rows)
 	*seen = rec.noticed
@@ -87,7 +90,7 @@ func (c *mapped) Observe(topic string, r *connect.Record, now time.Time, rows Ro
 type mappedRecord struct {
 	c       *mapped
 	kind    marketdata.Kind
-	topic   string
+	topic   string // the last one, which most often is the next one's
 	record  *connect.Record
 	reader  marketdata.ObjectReader
 	text    []byte // the record's JSON, where it was made
@@ -99,7 +102,7 @@ type mappedRecord struct {
 }
 
 // release lets go of the record.
-func (rec *mappedRecord) release() { rec.topic, rec.record = "", nil }
+func (rec *mappedRecord) release() { rec.record = nil }
 
 func (rec *mappedRecord) convert(now time.Time, rows Rows) error {
 	rec.fault, rec.noticed = nil, Noticed{}
@@ -110,6 +113,12 @@ func (rec *mappedRecord) convert(now time.Time, rows Rows) error {
 			return err
 		}
 		value = rec.text
+	}
+	if len(rec.c.mappings) == 0 && rec.kind != marketdata.KindAnalytics { // whose further fields are metrics in its own form alone
+		err := rec.native.convert(rec.kind, value, now, rows)
+		numbers := rec.native.Numbers()
+		rec.noticed = Noticed{UnknownFields: rec.native.UnknownFields(), Floats: numbers.All, LongFloats: numbers.Long}
+		return err
 	}
 	top, fault := rec.reader.ReadValue(value)
 	switch {
@@ -256,7 +265,7 @@ func (rec *mappedRecord) blame(reason, field, message string) {
 func (rec *mappedRecord) append(field string, v marketdata.JSONValue) {
 	if v.Kind == marketdata.JSONNumber && marketdata.IsDecimal(rec.kind, field) {
 		rec.noticed.Floats++
-		if significant(v.Raw) > floatDigits {
+		if marketdata.IsLong(v.Raw) {
 			rec.noticed.LongFloats++
 		}
 	}

@@ -214,3 +214,37 @@ func FuzzMapped(f *testing.F) {
 		}
 	})
 }
+
+// TestMappedOwnNames: a record that has this product's own names is read, and
+// noticed, as it is where its fields are named by a map.
+func TestMappedOwnNames(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		value string
+		want  Noticed
+	}{
+		"texts":           {`{"exchangeId":"b","symbol":"S","tradeId":"7","time":"2026-08-09T21:26:57.583Z","price":"65000.10","size":"1E-7"}`, Noticed{}},
+		"numbers":         {`{"exchange_id":"b","SYMBOL":"S","tradeId":7,"time":1786310817583,"price":65000.10,"size":0.12345678901234567,"x":1,"y":{}}`, Noticed{UnknownFields: 2, Floats: 2, LongFloats: 1}},
+		"absent and null": {`{"exchangeId":"b","symbol":"S","tradeId":null,"time":1786310817583,"price":1,"size":"0.00"}`, Noticed{Floats: 1}},
+	} {
+		own, seen, err := mapConvert(t, mapConfig("trade"), test.value)
+		mapped, mappedSeen, mappedErr := mapConvert(t, mapConfig("trade", "source='x'", "price=price", "exchangeId=exchangeId|exchange_id"), test.value)
+		if err != nil || mappedErr != nil || seen != test.want || mappedSeen != test.want {
+			t.Errorf("%s: %+v, %v; mapped %+v, %v; want %+v", name, seen, err, mappedSeen, mappedErr, test.want)
+			continue
+		}
+		trade := mapped[0].(marketdata.Trade)
+		trade.Source = ""
+		if own[0] != any(trade) {
+			t.Errorf("%s: %+v, mapped %+v", name, own[0], trade)
+		}
+	}
+	for name, value := range map[string]string{"an array": `[]`, "a text": `"x"`, "no JSON": `{`, "half a pair": `{"exchangeId":"\ud800"}`} {
+		_, _, err := mapConvert(t, mapConfig("trade"), value)
+		_, _, mappedErr := mapConvert(t, mapConfig("trade", "source='x'"), value)
+		var bad, mappedBad *marketdata.Error
+		if !errors.As(err, &bad) || !errors.As(mappedErr, &mappedBad) || bad.Reason != mappedBad.Reason && name != "an array" {
+			t.Errorf("%s: %v, mapped %v", name, err, mappedErr)
+		}
+	}
+}

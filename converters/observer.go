@@ -33,9 +33,6 @@ type Refuser interface {
 	Refusal(topic string) (reason, advice string)
 }
 
-// floatDigits is how many significant digits a binary float keeps of any number.
-const floatDigits = 15
-
 // Observer is a Converter that tells what it noticed.
 type Observer interface {
 	Converter

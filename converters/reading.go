@@ -137,7 +137,7 @@ func (r *reading) decimalOf(f field, v marketdata.JSONValue) marketdata.Decimal 
 		return marketdata.Decimal{}
 	case marketdata.JSONNumber:
 		r.noticed.Floats++
-		if len(s) > floatDigits && significant(s) > floatDigits {
+		if marketdata.IsLong(s) {
 			r.noticed.LongFloats++
 		}
 	case marketdata.JSONString:

@@ -26,6 +26,7 @@ type Decoder struct {
 	seen    fieldSet
 	known   fieldSet // the fields of the kind that is decoded
 	unknown int
+	numbers Numbers
 	extras  []extra // an analytics record's fields that are not its own, numbers or strings
 	scratch []byte  // texts that had to be changed
 	levels  []Level
@@ -36,6 +37,10 @@ type extra struct{ key, val token }
 
 // UnknownFields counts the fields of the last record that were ignored.
 func (d *Decoder) UnknownFields() int { return d.unknown }
+
+// Numbers counts the decimals of the last record, of its own fields, that were JSON
+// numbers.
+func (d *Decoder) Numbers() Numbers { return d.numbers }
 
 // Price decodes a price record. now bounds its time.
 func (d *Decoder) Price(value []byte, now time.Time, out *Price) error {
@@ -245,7 +250,7 @@ func (d *Decoder) Book(value []byte, now time.Time, out *Book) error {
 // JSON object.
 func (d *Decoder) scan(value []byte, known fieldSet) bool {
 	d.data, d.fault = value, nil
-	d.seen, d.unknown = 0, 0
+	d.seen, d.unknown, d.numbers = 0, 0, Numbers{}
 	d.scratch = d.scratch[:0]
 	if cap(d.scratch) > scratchBytesMax {
 		d.scratch = nil

@@ -110,7 +110,14 @@ func (d *Decoder) written(f field, t token) string {
 }
 
 func (d *Decoder) decimal(f field) Decimal {
-	s := d.written(f, d.token(f))
+	t := d.token(f)
+	s := d.written(f, t)
+	if t.kind == tokenNumber {
+		d.numbers.All++
+		if IsLong(s) {
+			d.numbers.Long++
+		}
+	}
 	if s == "" {
 		return Decimal{}
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -221,7 +220,8 @@ func (r *protoReader) messageIndexes(in []byte) ([]int64, []byte, error) {
 	in = in[n:]
 	r.indexes = r.indexes[:0]
 	if count == 0 {
-		return append(r.indexes, 0), in, nil
+		r.indexes = append(r.indexes, 0)
+		return r.indexes, in, nil
 	}
 	for range count {
 		i, n := binary.Varint(in)
@@ -312,8 +312,10 @@ func (r *protoReader) object(spans []protoSpan, m *message, depth int) error {
 	first := true
 	for i := range m.fields {
 		f := &m.fields[i]
-		if f.presence && !slices.ContainsFunc(spans, func(s protoSpan) bool { return s.field == i }) {
-			continue
+		if f.presence {
+			if _, count := spansOf(spans, i); count == 0 {
+				continue
+			}
 		}
 		if !first {
 			r.out = append(r.out, ',')
@@ -334,26 +336,34 @@ func (r *protoReader) object(spans []protoSpan, m *message, depth int) error {
 	return nil
 }
 
-// single writes a field that has one value: the last that was sent. Parts of a
-// message are merged.
-func (r *protoReader) single(spans []protoSpan, field int, f *protoField, depth int) error {
-	last, count := protoSpan{wire: wireOf(f.kind)}, 0 // the zero of its type
-	for _, s := range spans {
-		if s.field == field {
+// spansOf gives the last span of a field, and how many there are.
+func spansOf(spans []protoSpan, field int) (last *protoSpan, count int) {
+	for j := range spans {
+		if s := &spans[j]; s.field == field {
 			last = s
 			count++
 		}
 	}
-	if f.message == nil || count < 2 {
+	return last, count
+}
+
+// single writes a field that has one value: the last that was sent, or its zero.
+// Parts of a message are merged.
+func (r *protoReader) single(spans []protoSpan, field int, f *protoField, depth int) error {
+	last, count := spansOf(spans, field)
+	switch {
+	case count == 0:
+		return r.value(f, &protoSpan{wire: wireOf(f.kind)}, depth)
+	case count == 1 || f.message == nil:
 		return r.value(f, last, depth)
 	}
 	whole := protoSpan{wire: last.wire}
-	for _, s := range spans {
-		if s.field == field {
-			whole.bytes = append(whole.bytes, s.bytes...)
+	for j := range spans {
+		if spans[j].field == field {
+			whole.bytes = append(whole.bytes, spans[j].bytes...)
 		}
 	}
-	return r.value(f, whole, depth)
+	return r.value(f, &whole, depth)
 }
 
 // repeated writes an array, or an object for a map.
@@ -371,7 +381,7 @@ func (r *protoReader) repeated(spans []protoSpan, field int, f *protoField, dept
 		first = false
 	}
 	for j := range spans {
-		s := spans[j]
+		s := &spans[j]
 		if s.field != field {
 			continue
 		}
@@ -406,7 +416,7 @@ func (r *protoReader) repeated(spans []protoSpan, field int, f *protoField, dept
 			}
 			in = in[n:]
 			comma()
-			if err := r.value(f, one, depth); err != nil {
+			if err := r.value(f, &one, depth); err != nil {
 				return err
 			}
 		}
@@ -416,7 +426,7 @@ func (r *protoReader) repeated(spans []protoSpan, field int, f *protoField, dept
 }
 
 // entry writes a map's entry: its key as a name, and its value.
-func (r *protoReader) entry(m *message, s protoSpan, depth int) error {
+func (r *protoReader) entry(m *message, s *protoSpan, depth int) error {
 	base := len(r.spans)
 	defer func() { r.spans = r.spans[:base] }()
 	if err := r.scan(m, s.bytes); err != nil {
@@ -452,7 +462,7 @@ func wireOf(kind protoreflect.Kind) protowire.Type {
 	return protowire.VarintType
 }
 
-func (r *protoReader) value(f *protoField, s protoSpan, depth int) (err error) {
+func (r *protoReader) value(f *protoField, s *protoSpan, depth int) (err error) {
 	if s.wire != wireOf(f.kind) {
 		return errProtoWire
 	}

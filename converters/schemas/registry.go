@@ -135,12 +135,16 @@ func (r *Registry) schema(id int, want sr.SchemaType) (*compiled, error) {
 
 func (r *Registry) find(id int) (*compiled, error) {
 	r.mu.RLock()
-	c, unknown := r.schemas[id], r.unknown[id]
+	c := r.schemas[id]
+	var until time.Time
+	if c == nil {
+		until = r.unknown[id].until
+	}
 	r.mu.RUnlock()
 	switch {
 	case c != nil:
 		return c, nil
-	case r.now().Before(unknown.until):
+	case r.now().Before(until):
 		return nil, unknownError(id)
 	}
 	found, err, _ := r.flights.Do(fmt.Sprint(id), func() (any, error) { return r.ask(id) })

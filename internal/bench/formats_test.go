@@ -24,6 +24,8 @@ func (o *onlyTrade) Trade(v *marketdata.Trade) error {
 // TestFormats: each form of a record is the same trade.
 func TestFormats(t *testing.T) {
 	t.Parallel()
+	registry := newRegistry()
+	defer registry.Close()
 	for _, format := range allFormats {
 		f := newFeed(1, "binance", time.Now().Add(-time.Hour), 80*time.Microsecond)
 		var d marketdata.Decoder
@@ -35,6 +37,7 @@ func TestFormats(t *testing.T) {
 				t.Fatalf("%s: %v", native, err)
 			}
 			cfg := converters.Default()
+			cfg.RegistryURLs = []string{registry.URL()}
 			for _, line := range format.settings {
 				key, value, _ := strings.Cut(line, ": ")
 				switch key {
@@ -54,6 +57,9 @@ func TestFormats(t *testing.T) {
 			value := format.append(nil, f, id)
 			if err := converter.Convert(format.topic, &connect.Record{Value: value}, time.Now(), &row); err != nil {
 				t.Fatalf("%s: %v: %s", format.name, err, value)
+			}
+			if row.got.Price.Cmp(want.Price) == 0 && row.got.Size.Cmp(want.Size) == 0 {
+				row.got.Price, row.got.Size = want.Price, want.Size // Avro's have the scale of their schema
 			}
 			if row.got.Source = ""; row.got != want {
 				t.Fatalf("%s: %s is\n%+v, want\n%+v", format.name, value, row.got, want)
