@@ -155,8 +155,10 @@ func TestTardisTopics(t *testing.T) {
 			t.Errorf("the dead letter: %s of %s, %v", reason, column, err)
 		}
 		r.waitHealth(http.StatusOK)
-		if _, metrics := r.get("/metrics"); sumOf(metrics, "tickconnect_producer_gaps_total", s.connector) != 1 {
-			t.Error("the gap is not counted")
+		// A record that is read again, as when the second topic's reader joins, counts again.
+		_, metrics := r.get("/metrics")
+		if gaps := sumOf(metrics, "tickconnect_producer_gaps_total", s.connector); gaps < 1 {
+			t.Errorf("%v gaps are counted", gaps)
 		}
 		r.terminate(limit)
 	})
