@@ -124,13 +124,14 @@ type testSession struct {
 	ctx     context.Context
 	end     context.CancelFunc
 	paused  atomic.Int64
+	pauses  chan struct{} // closed by the first
 	resumed atomic.Int64
 	marked  atomic.Int64
 	reopens atomic.Int64
 }
 
 func newTestSession(topic string) *testSession {
-	s := &testSession{topic: topic}
+	s := &testSession{topic: topic, pauses: make(chan struct{})}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	return s
 }
@@ -138,9 +139,14 @@ func newTestSession(topic string) *testSession {
 func (s *testSession) Topic() string            { return s.topic }
 func (s *testSession) Context() context.Context { return s.ctx }
 func (s *testSession) Mark(_ int32, next int64) { s.marked.Store(next) }
-func (s *testSession) Pause(int32)              { s.paused.Add(1) }
 func (s *testSession) Resume(int32)             { s.resumed.Add(1) }
 func (s *testSession) Reopen()                  { s.reopens.Add(1) }
+
+func (s *testSession) Pause(int32) {
+	if s.paused.Add(1) == 1 {
+		close(s.pauses)
+	}
+}
 
 // An operator resets offsets, or restores the database, while no record comes:
 // the ledger is compared all the same (protocol 1).
@@ -444,15 +450,12 @@ func TestFullShareHoldsThePartitionBack(t *testing.T) {
 	}
 	done := make(chan bool)
 	go func() { done <- b.deliver(connect.Record{Offset: 1}) }()
-	deadline := time.After(20 * time.Second)
-	for sess.paused.Load() == 0 {
-		select {
-		case <-done:
-			t.Fatal("a full queue took a record")
-		case <-deadline:
-			t.Fatal("the partition was not paused")
-		case <-time.After(time.Millisecond):
-		}
+	select {
+	case <-sess.pauses:
+	case <-done:
+		t.Fatal("a full queue took a record")
+	case <-time.After(20 * time.Second):
+		t.Fatal("the partition was not paused")
 	}
 	if got := b.take(); len(got) != 1 {
 		t.Fatalf("%d records taken", len(got))
@@ -514,11 +517,10 @@ func TestRecordsWaitForWhatConvertsThem(t *testing.T) {
 			f()
 		}
 	}
-	for deadline := time.Now().Add(20 * time.Second); sess.paused.Load() == 0; {
-		if time.Now().After(deadline) {
-			t.Fatal("the partition was not paused")
-		}
-		time.Sleep(time.Millisecond)
+	select {
+	case <-sess.pauses:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the partition was not paused")
 	}
 	waits.setHeld(0) // room, which is not what it waits for
 	if sess.resumed.Load() != 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/qicore/tickconnect/connect"
@@ -301,7 +302,7 @@ func (c slowConnector) NewSink(task int) (connect.Sink, error) {
 type slowSink struct{ connect.Sink }
 
 func (s slowSink) Put(ctx context.Context, b *connect.Batch) (connect.Result, error) {
-	time.Sleep(20 * time.Millisecond)
+	<-time.After(20 * time.Millisecond) // of a synctest bubble's time
 	return s.Sink.Put(context.WithoutCancel(ctx), b)
 }
 
@@ -309,32 +310,34 @@ func (s slowSink) Put(ctx context.Context, b *connect.Batch) (connect.Result, er
 // be stored.
 func TestReleaseDropsWhatTakesTooLong(t *testing.T) {
 	t.Parallel()
-	store := connecttest.NewMemory(connecttest.MemoryConfig{})
-	settings := DefaultSettings()
-	settings.TasksMax, settings.BatchSize, settings.ReleaseTimeout = 1, 1, 100*time.Millisecond
-	w, err := New("c", settings, &scriptedSource{}, slowConnector{store.Connector("c")}, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	defer stop()
-	go w.lanes[0].run(ctx)
-	sess := newTestSession("t")
-	tp := connect.TopicPartition{Topic: "t"}
-	if _, err := w.Open(ctx, sess, []connect.Claim{{TopicPartition: tp, TopicID: connect.TopicID{1}, LogEnd: 1000}}); err != nil {
-		t.Fatal(err)
-	}
-	for o := range int64(1000) { // twenty seconds' work
-		if !w.Deliver(sess, 0, connect.Record{Offset: o, Timestamp: 1, Value: []byte("v")}) {
-			t.Fatalf("offset %d was not taken", o)
+	synctest.Test(t, func(t *testing.T) {
+		store := connecttest.NewMemory(connecttest.MemoryConfig{})
+		settings := DefaultSettings()
+		settings.TasksMax, settings.BatchSize, settings.ReleaseTimeout = 1, 1, 100*time.Millisecond
+		w, err := New("c", settings, &scriptedSource{}, slowConnector{store.Connector("c")}, Options{})
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	sess.end()
-	began := time.Now()
-	w.Release(context.Background(), sess)
-	if took := time.Since(began); took > 10*time.Second {
-		t.Errorf("Release took %v", took)
-	}
+		ctx, stop := context.WithCancel(context.Background())
+		defer stop()
+		go w.lanes[0].run(ctx)
+		sess := newTestSession("t")
+		tp := connect.TopicPartition{Topic: "t"}
+		if _, err := w.Open(ctx, sess, []connect.Claim{{TopicPartition: tp, TopicID: connect.TopicID{1}, LogEnd: 1000}}); err != nil {
+			t.Fatal(err)
+		}
+		for o := range int64(1000) { // twenty seconds' work
+			if !w.Deliver(sess, 0, connect.Record{Offset: o, Timestamp: 1, Value: []byte("v")}) {
+				t.Fatalf("offset %d was not taken", o)
+			}
+		}
+		sess.end()
+		began := time.Now()
+		w.Release(context.Background(), sess)
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("Release took %v", took)
+		}
+	})
 }
 
 // A ledger ahead of its log is not believed again when the log has grown past
