@@ -46,6 +46,7 @@ simulation: ## Run the task's state machine through SEEDS random interleavings.
 
 acceptance: $(GOTESTSUM) ## The tests that take hours: faults of every part, simulations, fuzzing.
 	TICKCONNECT_ACCEPTANCE=1 $(TESTENV) $(GOTESTSUM) --format testname -- -race -count=1 -timeout 3h ./internal/e2e
+	TICKCONNECT_ACCEPTANCE=1 $(TESTENV) $(GOTESTSUM) --format testname -- -count=1 -run '^TestDeadTargetCostsNothing$$' ./internal/e2e
 	$(MAKE) simulation SEEDS=5000000
 	@for package in $$(go list ./...); do \
 		for target in $$(go test -list '^Fuzz' "$$package" | grep '^Fuzz' || true); do \
