@@ -147,27 +147,28 @@ func (c *copier) run(ctx context.Context) (err error) {
 	}
 }
 
-// transact copies what was read and commits its offsets, both or neither.
+// transact copies what was read and commits its offsets, both or neither. The keys
+// are made first: that may take long, and a transaction may not.
 func (c *copier) transact(ctx context.Context, fetches kgo.Fetches) error {
+	keys, err := c.keysOf(ctx, fetches)
+	if err != nil {
+		return err
+	}
 	if err := c.session.Begin(); err != nil {
 		return fmt.Errorf("beginning a transaction: %w", err)
 	}
 	var mu sync.Mutex
 	var failed error
 	moved := Progress{}
-	fetches.EachRecord(func(r *kgo.Record) {
-		if r.Attrs.IsControl() {
-			return
-		}
-		key, err := c.keyOf(r)
-		if err == nil {
+	for _, r := range keys {
+		if r.why == nil {
 			moved.Copied++
 		} else {
-			key = r.Key
+			r.key = r.Key
 			moved.Kept++
-			moved.Unreadable = append(moved.Unreadable, Unreadable{r.Topic, r.Partition, r.Offset, err.Error()})
+			moved.Unreadable = append(moved.Unreadable, Unreadable{r.Topic, r.Partition, r.Offset, r.why.Error()})
 		}
-		c.session.Produce(ctx, &kgo.Record{Topic: c.To, Key: key, Value: r.Value, Headers: r.Headers, Timestamp: r.Timestamp},
+		c.session.Produce(ctx, &kgo.Record{Topic: c.To, Key: r.key, Value: r.Value, Headers: r.Headers, Timestamp: r.Timestamp},
 			func(_ *kgo.Record, err error) {
 				mu.Lock()
 				defer mu.Unlock()
@@ -175,7 +176,7 @@ func (c *copier) transact(ctx context.Context, fetches kgo.Fetches) error {
 					failed = err
 				}
 			})
-	})
+	}
 	if err := c.session.Client().Flush(ctx); err != nil && failed == nil {
 		failed = err
 	}
