@@ -1,6 +1,7 @@
 package converters
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -31,7 +32,10 @@ type transcoder interface {
 	AppendJSON(dst, value []byte) ([]byte, error)
 }
 
-var _ Observer = (*mapped)(nil)
+var (
+	_ Observer = (*mapped)(nil)
+	_ Pinger   = (*mapped)(nil)
+)
 
 // NewMapped makes the converter of a configuration that is valid.
 func NewMapped(cfg MapConfig) Converter { return newMapped(cfg, nil) }
@@ -45,6 +49,16 @@ func newMapped(cfg MapConfig, text transcoder) Converter {
 	}
 	c.states.New = func() any { return &mappedRecord{c: c, found: make([]bool, len(c.mappings))} }
 	return c
+}
+
+// Ping implements [Pinger].
+func (c *mapped) Ping(ctx context.Context) error {
+	if p, ok := c.text.(interface {
+		Ping(ctx context.Context) error
+	}); ok {
+		return p.Ping(ctx)
+	}
+	return nil
 }
 
 // Kinds implements [Converter].

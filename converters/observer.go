@@ -1,6 +1,7 @@
 package converters
 
 import (
+	"context"
 	"time"
 
 	"github.com/qicore/tickconnect/connect"
@@ -31,6 +32,13 @@ type Refuser interface {
 	Converter
 	// Refusal says why Kinds gives nil, and what to do; "" where it does not.
 	Refusal(topic string) (reason, advice string)
+}
+
+// Pinger is a Converter that may need something that can be away.
+type Pinger interface {
+	Converter
+	// Ping asks for what it needs, and says what is wrong.
+	Ping(ctx context.Context) error
 }
 
 // Observer is a Converter that tells what it noticed.

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/qicore/tickconnect/connect"
+	"github.com/qicore/tickconnect/converters"
 	"github.com/qicore/tickconnect/marketdata"
 )
 
@@ -25,6 +26,7 @@ type checker struct {
 // Check implements connect.Checker.
 func (c *Connector) Check(ctx context.Context, topics []string) []connect.Finding {
 	k := &checker{Connector: c}
+	k.checkConverter(ctx)
 	conn, err := c.pool.Acquire(ctx)
 	if err != nil {
 		k.add("error", "connection.url", "", "no connection to the database: %v", adviseTLS(err))
@@ -41,6 +43,16 @@ func (c *Connector) Check(ctx context.Context, topics []string) []connect.Findin
 
 func (k *checker) add(level, key, fix, format string, args ...any) {
 	k.findings = append(k.findings, connect.Finding{Level: level, Key: key, Message: fmt.Sprintf(format, args...), Fix: fix})
+}
+
+func (k *checker) checkConverter(ctx context.Context) {
+	p, ok := k.converter.(converters.Pinger)
+	if !ok {
+		return
+	}
+	if err := p.Ping(ctx); err != nil {
+		k.add("error", "value.converter", "", "%v; records wait until it answers", err)
+	}
 }
 
 func (k *checker) checkTopics(topics []string) []marketdata.Kind {

@@ -2,9 +2,12 @@ package timescalesink
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/twmb/franz-go/pkg/sr/srfake"
 
 	"github.com/qicore/tickconnect/connect"
 )
@@ -53,5 +56,36 @@ func TestCheckSaysWhatAConverterReads(t *testing.T) {
 		if !slices.Equal(got, test.want) {
 			t.Errorf("%s:\n%s\nwant\n%s", test.converter, strings.Join(got, "\n"), strings.Join(test.want, "\n"))
 		}
+	}
+}
+
+// TestCheckAsksTheRegistry: validate says when what the converter needs is away, and
+// nothing when it answers.
+func TestCheckAsksTheRegistry(t *testing.T) {
+	t.Parallel()
+	registry := srfake.New()
+	defer registry.Close()
+	cfg := Default()
+	cfg.ConnectionURL, cfg.ValueConverter, cfg.RegistryURLs = "postgres://nobody@localhost/none", "protobuf", []string{registry.URL()}
+	c, err := New("check", cfg, connect.Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	k := &checker{Connector: c}
+	if k.checkConverter(t.Context()); len(k.findings) > 0 {
+		t.Errorf("it answers: %+v", k.findings)
+	}
+	registry.Intercept(func(w http.ResponseWriter, _ *http.Request) bool {
+		w.WriteHeader(http.StatusUnauthorized)
+		return true
+	})
+	k.checkConverter(t.Context())
+	if len(k.findings) != 1 || k.findings[0].Level != "error" || !strings.Contains(k.findings[0].Message, "value.converter.schema.registry.url") {
+		t.Errorf("it refuses: %+v", k.findings)
 	}
 }

@@ -141,7 +141,7 @@ func logicalOf(s *avro.SchemaNode) string {
 }
 
 // Avro reads records in Avro's binary encoding.
-type Avro struct{ Registry *Registry }
+type Avro struct{ *Registry }
 
 // AppendJSON appends a record as JSON.
 func (t Avro) AppendJSON(dst, value []byte) ([]byte, error) {
@@ -149,7 +149,7 @@ func (t Avro) AppendJSON(dst, value []byte) ([]byte, error) {
 	if fault != nil {
 		return dst, fault
 	}
-	c, err := t.Registry.schema(id, sr.TypeAvro)
+	c, err := t.schema(id, sr.TypeAvro)
 	if err != nil {
 		return dst, err
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -41,6 +42,7 @@ type protoField struct {
 	kind     protoreflect.Kind
 	repeated bool
 	isMap    bool
+	oneof    int      // one more than its place in the message, 0 for none
 	presence bool     // whether its absence says more than its zero
 	message  *message // of a message, a group, or a map's entry
 	enum     protoreflect.EnumValueDescriptors
@@ -138,6 +140,9 @@ func prepare(d protoreflect.MessageDescriptor, known map[protoreflect.FullName]*
 			number: f.Number(), name: string(marketdata.AppendText(nil, string(f.Name()))) + ":", kind: f.Kind(),
 			repeated: f.Cardinality() == protoreflect.Repeated, isMap: f.IsMap(), presence: f.HasPresence(),
 		}
+		if o := f.ContainingOneof(); o != nil && !o.IsSynthetic() {
+			field.oneof = o.Index() + 1
+		}
 		if f.Message() != nil {
 			field.message = prepare(f.Message(), known)
 		}
@@ -150,7 +155,7 @@ func prepare(d protoreflect.MessageDescriptor, known map[protoreflect.FullName]*
 }
 
 // Protobuf reads records in Protobuf's wire format.
-type Protobuf struct{ Registry *Registry }
+type Protobuf struct{ *Registry }
 
 // protoReaders keep their room for the next record.
 var protoReaders = sync.Pool{New: func() any { return new(protoReader) }}
@@ -161,7 +166,7 @@ func (t Protobuf) AppendJSON(dst, value []byte) ([]byte, error) {
 	if fault != nil {
 		return dst, fault
 	}
-	c, err := t.Registry.schema(id, sr.TypeProtobuf)
+	c, err := t.schema(id, sr.TypeProtobuf)
 	if err != nil {
 		return dst, err
 	}
@@ -313,7 +318,7 @@ func (r *protoReader) object(spans []protoSpan, m *message, depth int) error {
 	for i := range m.fields {
 		f := &m.fields[i]
 		if f.presence {
-			if _, count := spansOf(spans, i); count == 0 {
+			if _, count := spansOf(spans, i); count == 0 || f.oneof > 0 && !m.isLastOf(spans, i) {
 				continue
 			}
 		}
@@ -334,6 +339,16 @@ func (r *protoReader) object(spans []protoSpan, m *message, depth int) error {
 	}
 	r.out = append(r.out, '}')
 	return nil
+}
+
+// isLastOf says whether a field was sent last of its oneof: it alone counts.
+func (m *message) isLastOf(spans []protoSpan, field int) bool {
+	for j := range slices.Backward(spans) {
+		if last := spans[j].field; m.fields[last].oneof == m.fields[field].oneof {
+			return last == field
+		}
+	}
+	return false
 }
 
 // spansOf gives the last span of a field, and how many there are.

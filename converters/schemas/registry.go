@@ -166,8 +166,7 @@ func (r *Registry) ask(id int) (*compiled, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
 	schema, err := r.client.SchemaByID(ctx, id)
-	var answered *sr.ResponseError
-	if errors.As(err, &answered) && answered.StatusCode == http.StatusNotFound {
+	if isUnknown(err) {
 		return nil, r.notKnown(id)
 	}
 	if err != nil {
@@ -249,14 +248,24 @@ func away(err error) error {
 	return connect.Retriable(fmt.Errorf("asking the schema registry (value.converter.schema.registry.url): %w", err))
 }
 
-// Ping asks the registry for anything, and says what is wrong.
+// isUnknown says whether the registry itself does not know a schema. A mere 404 may
+// be that of a proxy, or of another server at a wrong address.
+func isUnknown(err error) bool {
+	var answered *sr.ResponseError
+	return errors.As(err, &answered) && answered.SchemaError() == sr.ErrSchemaNotFound
+}
+
+// Ping asks the registry for a schema that need not be there. Its error is
+// connect.Retriable.
 func (r *Registry) Ping(ctx context.Context) error {
-	_, err := r.client.SupportedTypes(ctx)
-	return err
+	if _, err := r.client.SchemaByID(ctx, 1); err != nil && !isUnknown(err) {
+		return away(err)
+	}
+	return nil
 }
 
 // JSON reads records whose JSON has a schema. They are not validated against it.
-type JSON struct{ Registry *Registry }
+type JSON struct{ *Registry }
 
 // AppendJSON appends the JSON of a record.
 func (t JSON) AppendJSON(dst, value []byte) ([]byte, error) {
@@ -264,7 +273,7 @@ func (t JSON) AppendJSON(dst, value []byte) ([]byte, error) {
 	if fault != nil {
 		return dst, fault
 	}
-	if _, err := t.Registry.schema(id, sr.TypeJSON); err != nil {
+	if _, err := t.schema(id, sr.TypeJSON); err != nil {
 		return dst, err
 	}
 	return append(dst, payload...), nil

@@ -298,6 +298,29 @@ func TestUnknownSchema(t *testing.T) {
 	}
 }
 
+// TestNotTheRegistry: another server's 404 says nothing about a schema. It is an
+// outage however long it lasts, and no record's fault (promise 6).
+func TestNotTheRegistry(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	for _, body := range []string{"404 page not found", `{"error_code":404,"message":"HTTP 404 Not Found"}`} {
+		f.fake.Intercept(func(w http.ResponseWriter, _ *http.Request) bool {
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = w.Write([]byte(body))
+			return true
+		})
+		for range 3 {
+			f.clock = f.clock.Add(time.Minute)
+			if _, err := f.avro(7, nil); !connect.IsRetriable(err) || !strings.Contains(err.Error(), "value.converter.schema.registry.url") {
+				t.Errorf("%s: %v", body, err)
+			}
+		}
+		if err := f.registry.Ping(t.Context()); !connect.IsRetriable(err) {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}
+
 // TestReferences: a schema may refer to those of other subjects, which refer on.
 func TestReferences(t *testing.T) {
 	t.Parallel()
@@ -429,13 +452,15 @@ func innerIndexes(t *testing.T) string {
 func TestProtobufMerges(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
-	id := f.register("p-value", `syntax = "proto2"; message M { optional int32 a = 1; optional M b = 2; repeated int32 c = 3; optional group D = 4 { optional string e = 1; } map<string,int32> f = 5; required string g = 6; }`, sr.TypeProtobuf)
+	id := f.register("p-value", `syntax = "proto2"; message M { optional int32 a = 1; optional M b = 2; repeated int32 c = 3; optional group D = 4 { optional string e = 1; } map<string,int32> f = 5; required string g = 6; oneof o { string h = 7; int32 i = 8; } }`, sr.TypeProtobuf)
 	for _, test := range []struct{ wire, want string }{
 		{"", `{"c":[],"f":{}}`},
 		{"\x08\x01\x08\x02", `{"a":2,"c":[],"f":{}}`},
 		{"\x12\x02\x08\x01\x08\x05\x12\x02\x18\x07", `{"a":5,"b":{"a":1,"c":[7],"f":{}},"c":[],"f":{}}`},
 		{"\x18\x01\x1a\x02\x02\x03\x18\x04", `{"c":[1,2,3,4],"f":{}}`},
 		{"\x23\x0a\x01x\x24", `{"c":[],"d":{"e":"x"},"f":{}}`},
+		{"\x3a\x01x\x40\x01", `{"c":[],"f":{},"i":1}`},
+		{"\x40\x01\x3a\x01x\x08\x01", `{"a":1,"c":[],"f":{},"h":"x"}`},
 		{"\x2a\x00\x2a\x02\x10\x05", `{"c":[],"f":{"":0,"":5}}`},
 		{"\x32\x01y\xfa\x07\x01z\xf8\x07\x01\xf5\x07abcd\xf1\x07abcdefgh\xfb\x07\xfc\x07", `{"c":[],"f":{},"g":"y"}`},
 	} {
