@@ -123,6 +123,33 @@ func TestNothingFollowsARecordThatWasNotTaken(t *testing.T) {
 	}
 }
 
+// pauses is a sarama group that notes what is paused.
+type pauses struct {
+	sarama.ConsumerGroup
+	asked []string
+}
+
+func (p *pauses) Pause(tps map[string][]int32) { p.asked = append(p.asked, fmt.Sprint("pause ", tps)) }
+func (p *pauses) Resume(tps map[string][]int32) {
+	p.asked = append(p.asked, fmt.Sprint("resume ", tps))
+}
+
+// TestSessionPausesItsOwn: a session pauses fetching, of the partition alone, and
+// one that is over nothing of the next.
+func TestSessionPausesItsOwn(t *testing.T) {
+	t.Parallel()
+	g := &pauses{}
+	s := newSession("t", fakeSession{ctx: t.Context()}, g, func() {})
+	s.Pause(3)
+	s.Resume(3)
+	s.close()
+	s.Pause(4)
+	s.Resume(4)
+	if want := []string{"pause map[t:[3]]", "resume map[t:[3]]"}; !slices.Equal(g.asked, want) {
+		t.Errorf("asked %q, want %q", g.asked, want)
+	}
+}
+
 func TestDeliverDoesNotAllocate(t *testing.T) {
 	h := &counter{}
 	topic, s := setupDeliver(t, h)

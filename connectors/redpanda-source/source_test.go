@@ -229,9 +229,10 @@ func TestSourceHoldsOnePartitionBackAlone(t *testing.T) {
 	if n := h.sessionCount(); n != 1 {
 		t.Fatalf("%d sessions, want the one", n)
 	}
+	c.produce(topic, 0, 2000, 2010) // which are fetched once it is free again
 	close(open)
-	eventually(t, "the held partition's records", func() bool { return st.next(held) == 2000 })
-	if got := st.offsetsOf(held); !slices.Equal(got, sequence(0, 2000)) {
+	eventually(t, "the held partition's records", func() bool { return st.next(held) == 2010 })
+	if got := st.offsetsOf(held); !slices.Equal(got, sequence(0, 2010)) {
 		t.Errorf("the held partition's records are out of order or incomplete")
 	}
 	r.stop()
