@@ -206,12 +206,14 @@ type memHandler struct {
 	sessions []*opened
 	expected map[connect.TopicPartition]int64
 	late     int // records delivered after one of the session was not taken
+	hasty    int // Releases whose context had ended
 
 	// Hooks, set before Run.
 	refuse func(connect.Claim) bool
 	answer func(c connect.Claim, next int64) int64
 	gate   func(s connect.Session, partition int32, r connect.Record) bool
 	fail   func() error
+	noMark bool // what is stored is not marked
 }
 
 type opened struct {
@@ -289,13 +291,18 @@ func (h *memHandler) Deliver(s connect.Session, partition int32, r connect.Recor
 	p.next = r.Offset + 1
 	p.records = append(p.records, r)
 	h.expected[tp] = p.next
-	s.Mark(partition, p.next)
+	if !h.noMark {
+		s.Mark(partition, p.next)
+	}
 	return true
 }
 
-func (h *memHandler) Release(_ context.Context, s connect.Session) {
+func (h *memHandler) Release(ctx context.Context, s connect.Session) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if ctx.Err() != nil {
+		h.hasty++
+	}
 	h.session(s).released++
 }
 
@@ -380,6 +387,9 @@ func (h *memHandler) settled(t testing.TB) {
 		if o.released != 1 {
 			t.Errorf("session %d of %s was released %d times, want once", i, o.Topic(), o.released)
 		}
+	}
+	if h.hasty != 0 {
+		t.Errorf("%d sessions were released with a context that had ended", h.hasty)
 	}
 	if h.late != 0 {
 		t.Errorf("%d records were delivered after one that was not taken, or after Release", h.late)

@@ -309,11 +309,17 @@ func TestSourceUsesTheCommittedOffset(t *testing.T) {
 	noOffset := func(connect.Claim, int64) int64 { return connect.NoOffset }
 
 	st := newStore()
-	h := newHandler(st)
-	h.answer = noOffset
-	r := run(t, testClient(c.brokers), testConfig(topic), h)
-	eventually(t, "all from the start, where nothing is committed", func() bool { return st.next(tp) == 10 })
-	r.stop()
+	var h *memHandler
+	var r *running
+	for _, noMark := range []bool{true, false} { // what was read is not committed unless it is marked
+		st.forget(tp)
+		st.setNext(tp, 0)
+		h = newHandler(st)
+		h.answer, h.noMark = noOffset, noMark
+		r = run(t, testClient(c.brokers), testConfig(topic), h)
+		eventually(t, "all from the start, where nothing is committed", func() bool { return st.next(tp) == 10 })
+		r.stop()
+	}
 
 	c.produce(topic, 0, 10, 15)
 	st.forget(tp)
