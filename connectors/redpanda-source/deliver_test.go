@@ -130,6 +130,7 @@ type pauses struct {
 }
 
 func (p *pauses) Pause(tps map[string][]int32) { p.asked = append(p.asked, fmt.Sprint("pause ", tps)) }
+
 func (p *pauses) Resume(tps map[string][]int32) {
 	p.asked = append(p.asked, fmt.Sprint("resume ", tps))
 }

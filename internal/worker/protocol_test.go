@@ -411,7 +411,7 @@ func testLane(t *testing.T) *lane {
 func TestEndOfSessionIsSticky(t *testing.T) {
 	t.Parallel()
 	l := testLane(t)
-	for range 200 {
+	full := func() (*testSession, *inbox) {
 		sess := newTestSession("t")
 		var share atomic.Int64
 		share.Store(400)
@@ -421,16 +421,42 @@ func TestEndOfSessionIsSticky(t *testing.T) {
 				t.Fatal("refused with room")
 			}
 		}
+		return sess, b
+	}
+	for _, waits := range []bool{true, false} { // a record for room, when the session ends
+		sess, b := full()
+		taken := make(chan bool, 1)
+		if waits {
+			go func() { taken <- b.deliver(connect.Record{Offset: 2, Value: make([]byte, 200)}) }()
+			select {
+			case <-sess.pauses:
+			case <-time.After(20 * time.Second):
+				t.Fatal("the partition was not paused")
+			}
+		}
+		sess.end()
+		if waits && <-taken {
+			t.Fatal("the record that waited was taken after the session's end")
+		}
+		b.take()
+		b.setHeld(0)
+		if b.deliver(connect.Record{Offset: 3}) {
+			t.Fatalf("after the session's end a record was taken, behind one that was not: %t", waits)
+		}
+	}
+	for range 200 {
+		sess, b := full()
 		taken := make(chan bool)
 		go func() { taken <- b.deliver(connect.Record{Offset: 2, Value: make([]byte, 200)}) }()
 		go sess.end()
 		go func() { b.take(); b.setHeld(0) }()
 		second := <-taken
+		ended := sess.ctx.Err() != nil
 		third := b.deliver(connect.Record{Offset: 3})
 		if third && !second {
 			t.Fatal("offset 3 was taken after offset 2 was not")
 		}
-		if sess.ctx.Err() != nil && third {
+		if ended && third {
 			t.Fatal("a record was taken after the session's end")
 		}
 	}
@@ -459,6 +485,14 @@ func TestFullShareHoldsThePartitionBack(t *testing.T) {
 	}
 	if got := b.take(); len(got) != 1 {
 		t.Fatalf("%d records taken", len(got))
+	}
+	for _, held := range []string{"what the lane has just taken", "what the task holds"} {
+		b.mu.Lock()
+		if !b.isFull(1) {
+			t.Errorf("%s does not count", held)
+		}
+		b.mu.Unlock()
+		b.setHeld(5000)
 	}
 	b.setHeld(0)
 	if !<-done {
