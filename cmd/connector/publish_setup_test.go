@@ -48,7 +48,8 @@ func publishOnBoth(t *testing.T, test func(*publishing)) {
 
 func newPublishing(t testing.TB, brokers []string, opts ...kgo.Opt) *publishing {
 	t.Helper()
-	client, err := kgo.NewClient(append(opts, kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(20*time.Millisecond))...)
+	client, err := kgo.NewClient(append(opts, kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(20*time.Millisecond),
+		kgo.UnknownTopicRetries(-1))...) // a topic was made a moment ago
 	if err != nil {
 		t.Fatal(err)
 	}

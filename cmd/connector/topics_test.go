@@ -63,7 +63,7 @@ func (f *topicsFixture) newClient(opts ...kgo.Opt) *kgo.Client {
 		kgo.SeedBrokers(f.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(kgo.Lz4Compression()),
 		// A topic was made a moment ago, and its leader may not be known yet.
-		kgo.MetadataMinAge(100 * time.Millisecond),
+		kgo.MetadataMinAge(100 * time.Millisecond), kgo.UnknownTopicRetries(-1),
 	}, opts...)...)
 	if err != nil {
 		f.Fatal(err)

@@ -88,10 +88,14 @@ type cluster struct {
 	admin   *kadm.Client
 }
 
+// untilKnown is for producers: Kafka says that a topic is made before every broker
+// knows it, and until then answers UNKNOWN_TOPIC_OR_PARTITION.
+var untilKnown = kgo.UnknownTopicRetries(-1)
+
 func newCluster(t testing.TB, brokers []string) *cluster {
 	t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchMaxBytes(32<<20), kgo.MetadataMinAge(10*time.Millisecond))
+		kgo.ProducerBatchMaxBytes(32<<20), kgo.MetadataMinAge(10*time.Millisecond), untilKnown)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -100,7 +100,7 @@ func offsets(records []connect.Record) []int64 {
 // transact runs one transaction of n records of one partition.
 func (c *cluster) transact(id, topic string, n int, end kgo.TransactionEndTry) {
 	c.t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.brokers...), kgo.TransactionalID(id), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.brokers...), kgo.TransactionalID(id), kgo.RecordPartitioner(kgo.ManualPartitioner()), untilKnown)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestReadStopsAtAnOpenTransaction(t *testing.T) {
 		c.create(topic, 1)
 		l := openLog(t, c)
 		c.produce(topic, 0, 0, 2)
-		cl, err := kgo.NewClient(kgo.SeedBrokers(c.brokers...), kgo.TransactionalID(topic), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+		cl, err := kgo.NewClient(kgo.SeedBrokers(c.brokers...), kgo.TransactionalID(topic), kgo.RecordPartitioner(kgo.ManualPartitioner()), untilKnown)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -129,7 +129,7 @@ func TestSourceReadsEveryCodec(t *testing.T) {
 		}
 		value := func(i int) []byte { return bytes.Repeat([]byte{byte('a' + i)}, 2000) }
 		for i, codec := range codecs {
-			cl, err := kgo.NewClient(kgo.SeedBrokers(c.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(codec))
+			cl, err := kgo.NewClient(kgo.SeedBrokers(c.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(codec), untilKnown)
 			if err != nil {
 				t.Fatal(err)
 			}

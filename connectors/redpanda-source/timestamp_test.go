@@ -56,7 +56,7 @@ func timestampsBothWays(t *testing.T, c *cluster, kind string) (produced, logged
 	for _, codec := range []kgo.CompressionCodec{
 		kgo.NoCompression(), kgo.GzipCompression(), kgo.SnappyCompression(), kgo.Lz4Compression(), kgo.ZstdCompression(),
 	} {
-		cl, err := kgo.NewClient(kgo.SeedBrokers(c.brokers...), kgo.ProducerBatchCompression(codec), kgo.ProducerLinger(10*time.Millisecond))
+		cl, err := kgo.NewClient(kgo.SeedBrokers(c.brokers...), kgo.ProducerBatchCompression(codec), kgo.ProducerLinger(10*time.Millisecond), untilKnown)
 		if err != nil {
 			t.Fatal(err)
 		}
