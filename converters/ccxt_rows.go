@@ -40,7 +40,7 @@ func (rec *ccxtRecord) convertTrade(rows Rows) error {
 	case v.Symbol == "":
 		return rec.untold(ccxtTellSymbol, "absent", "")
 	}
-	return rec.stored(rows.Trade(v))
+	return rec.stored(rows.Row(v))
 }
 
 // side is the taker's. Of some exchanges CCXT passes on the maker's.
@@ -84,7 +84,7 @@ func (rec *ccxtRecord) convertTicker(rows Rows) error {
 		rec.empty++
 		return nil
 	}
-	return rec.stored(rows.Level1(v))
+	return rec.stored(rows.Row(v))
 }
 
 // convertBar stores an array [start, open, high, low, close, volume]. Nothing in it
@@ -127,7 +127,7 @@ func (rec *ccxtRecord) convertBar(bar marketdata.JSONValue, rows Rows) error {
 	case v.Interval == "":
 		return rec.untold(ccxtTellInterval, "in no bar of CCXT", "")
 	}
-	return rec.stored(rows.OHLCV(v))
+	return rec.stored(rows.Row(v))
 }
 
 func (rec *ccxtRecord) convertOrderBook(rows Rows) error {
@@ -147,7 +147,7 @@ func (rec *ccxtRecord) convertOrderBook(rows Rows) error {
 	case v.Symbol == "":
 		return rec.untold(ccxtTellSymbol, "absent", "make it the record's key, as BTC/USDT; or ")
 	}
-	if err := rec.stored(rows.Book(v)); err != nil || !rec.c.cfg.OrderBookTop || len(v.Bids)+len(v.Asks) == 0 {
+	if err := rec.stored(rows.Row(v)); err != nil || !rec.c.cfg.OrderBookTop || len(v.Bids)+len(v.Asks) == 0 {
 		return err
 	}
 	top := &rec.level1
@@ -158,7 +158,7 @@ func (rec *ccxtRecord) convertOrderBook(rows Rows) error {
 	if len(v.Asks) > 0 {
 		top.AskPrice, top.AskSize = v.Asks[0].Price, v.Asks[0].Size
 	}
-	return rows.Level1(top)
+	return rows.Row(top)
 }
 
 // appendLevel takes the first two elements of a level. Some exchanges have a third,

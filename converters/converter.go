@@ -32,13 +32,5 @@ type Converter interface {
 // Rows takes the rows of a record, in their order. It checks them by the rules of
 // package marketdata (Check), and its errors are those of Convert.
 type Rows interface {
-	Price(v *marketdata.Price) error
-	OHLCV(v *marketdata.OHLCV) error
-	Level1(v *marketdata.Level1) error
-	Trade(v *marketdata.Trade) error
-	Analytics(v *marketdata.Analytics) error
-	Funding(v *marketdata.Funding) error
-	OpenInterest(v *marketdata.OpenInterest) error
-	Liquidation(v *marketdata.Liquidation) error
-	Book(v *marketdata.Book) error
+	Row(v marketdata.Row) error
 }

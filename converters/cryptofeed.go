@@ -226,7 +226,7 @@ func (rec *cryptofeedRecord) convertTrade(rows Rows) error {
 	if rec.fault != nil {
 		return rec.fault
 	}
-	return rows.Trade(v)
+	return rows.Row(v)
 }
 
 // convertQuote makes a best bid and ask; cfUnknown stands for a size that the kind
@@ -252,7 +252,7 @@ func (rec *cryptofeedRecord) convertQuote(rows Rows, bid, bidSize, ask, askSize 
 	if rec.fault != nil {
 		return rec.fault
 	}
-	return rows.Level1(v)
+	return rows.Row(v)
 }
 
 func (rec *cryptofeedRecord) convertCandle(rows Rows) error {
@@ -283,7 +283,7 @@ func (rec *cryptofeedRecord) convertCandle(rows Rows) error {
 	if rec.fault != nil {
 		return rec.fault
 	}
-	return rows.OHLCV(v)
+	return rows.Row(v)
 }
 
 // value gives a field's value, null where there is none.

@@ -22,7 +22,7 @@ func (rec *cryptofeedRecord) convertFunding(rows Rows) error {
 	if rec.fault != nil {
 		return rec.fault
 	}
-	return rows.Funding(v)
+	return rows.Row(v)
 }
 
 func (rec *cryptofeedRecord) convertOpenInterest(rows Rows) error {
@@ -37,7 +37,7 @@ func (rec *cryptofeedRecord) convertOpenInterest(rows Rows) error {
 	if rec.fault != nil {
 		return rec.fault
 	}
-	return rows.OpenInterest(v)
+	return rows.Row(v)
 }
 
 func (rec *cryptofeedRecord) convertLiquidation(rows Rows) error {
@@ -57,7 +57,7 @@ func (rec *cryptofeedRecord) convertLiquidation(rows Rows) error {
 	if rec.fault != nil {
 		return rec.fault
 	}
-	return rows.Liquidation(v)
+	return rows.Row(v)
 }
 
 // convertBook reads a whole book, an object of sizes by price for each side, or
@@ -100,7 +100,7 @@ func (rec *cryptofeedRecord) convertBook(rows Rows) error {
 	if rec.fault != nil {
 		return rec.fault
 	}
-	return rows.Book(v)
+	return rows.Row(v)
 }
 
 // appendSide appends the levels of one side; present is false for a null and where

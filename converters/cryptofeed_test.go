@@ -25,29 +25,16 @@ var cfNow = time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC)
 // cfRows keeps the rows that a converter gives, checked as a sink does.
 type cfRows struct{ got []any }
 
-func (r *cfRows) take(err error, row any) error {
-	if err == nil {
-		r.got = append(r.got, row)
+func (r *cfRows) Row(v marketdata.Row) error {
+	err := v.Check(cfNow)
+	if err != nil {
+		return err
 	}
-	return err
-}
-
-func (r *cfRows) Price(v *marketdata.Price) error         { return r.take(v.Check(cfNow), *v) }
-func (r *cfRows) OHLCV(v *marketdata.OHLCV) error         { return r.take(v.Check(cfNow), *v) }
-func (r *cfRows) Level1(v *marketdata.Level1) error       { return r.take(v.Check(cfNow), *v) }
-func (r *cfRows) Trade(v *marketdata.Trade) error         { return r.take(v.Check(cfNow), *v) }
-func (r *cfRows) Analytics(v *marketdata.Analytics) error { return r.take(v.Check(cfNow), *v) }
-
-func (r *cfRows) Funding(v *marketdata.Funding) error { return r.take(v.Check(cfNow), *v) }
-
-func (r *cfRows) OpenInterest(v *marketdata.OpenInterest) error { return r.take(v.Check(cfNow), *v) }
-
-func (r *cfRows) Liquidation(v *marketdata.Liquidation) error { return r.take(v.Check(cfNow), *v) }
-
-func (r *cfRows) Book(v *marketdata.Book) error {
-	kept := *v // its levels lie in a buffer of the converter
-	kept.Bids, kept.Asks = slices.Clone(v.Bids), slices.Clone(v.Asks)
-	return r.take(v.Check(cfNow), kept)
+	if book, ok := v.(*marketdata.Book); ok { // its levels lie in a buffer of the converter
+		book.Bids, book.Asks = slices.Clone(book.Bids), slices.Clone(book.Asks)
+	}
+	r.got = append(r.got, reflect.ValueOf(v).Elem().Interface())
+	return nil
 }
 
 // cfConvert gives the one row of a record.
@@ -644,16 +631,7 @@ func cfNotStored(members map[string]json.RawMessage) bool {
 // cfCheckedRows checks rows, as a sink does, and keeps none.
 type cfCheckedRows struct{}
 
-func (cfCheckedRows) Price(v *marketdata.Price) error         { return v.Check(cfNow) }
-func (cfCheckedRows) OHLCV(v *marketdata.OHLCV) error         { return v.Check(cfNow) }
-func (cfCheckedRows) Level1(v *marketdata.Level1) error       { return v.Check(cfNow) }
-func (cfCheckedRows) Trade(v *marketdata.Trade) error         { return v.Check(cfNow) }
-func (cfCheckedRows) Analytics(v *marketdata.Analytics) error { return v.Check(cfNow) }
-
-func (cfCheckedRows) Funding(v *marketdata.Funding) error           { return v.Check(cfNow) }
-func (cfCheckedRows) OpenInterest(v *marketdata.OpenInterest) error { return v.Check(cfNow) }
-func (cfCheckedRows) Liquidation(v *marketdata.Liquidation) error   { return v.Check(cfNow) }
-func (cfCheckedRows) Book(v *marketdata.Book) error                 { return v.Check(cfNow) }
+func (cfCheckedRows) Row(v marketdata.Row) error { return v.Check(cfNow) }
 
 // BenchmarkConvertCryptofeed has the native decoder beside it, which checks too.
 func BenchmarkConvertCryptofeed(b *testing.B) {

@@ -26,10 +26,10 @@ type mapped struct {
 }
 
 // transcoder makes a JSON text of a record's value, its numbers with the digits
-// that were sent. It returns a *[marketdata.Error] for a bad record, and a
+// that were sent, and may tell x where its members are. It returns a *[marketdata.Error] for a bad record, and a
 // [connect.Retriable] error where what it needs is away.
 type transcoder interface {
-	AppendJSON(dst, value []byte) ([]byte, error)
+	AppendJSON(dst, value []byte, x *marketdata.Index) ([]byte, error)
 }
 
 var (
@@ -107,12 +107,13 @@ type mappedRecord struct {
 	topic   string // the last one, which most often is the next one's
 	record  *connect.Record
 	reader  marketdata.ObjectReader
-	text    []byte // the record's JSON, where it was made
-	out     []byte // the record in this product's form
-	found   []bool // by mapping: a source was there
+	text    []byte           // the record's JSON, where it was made
+	index   marketdata.Index // of text
+	out     []byte           // the record in this product's form
+	found   []bool           // by mapping: a source was there
 	fault   *marketdata.Error
 	noticed Noticed
-	native  nativeRecord
+	decoder marketdata.Decoder
 }
 
 // release lets go of the record.
@@ -123,15 +124,16 @@ func (rec *mappedRecord) convert(now time.Time, rows Rows) error {
 	value := rec.record.Value
 	if rec.c.text != nil {
 		var err error
-		if rec.text, err = rec.c.text.AppendJSON(rec.text[:0], value); err != nil {
+		rec.index.Reset()
+		if rec.text, err = rec.c.text.AppendJSON(rec.text[:0], value, &rec.index); err != nil {
 			return err
 		}
 		value = rec.text
 	}
 	if len(rec.c.mappings) == 0 && rec.kind != marketdata.KindAnalytics { // whose further fields are metrics in its own form alone
-		err := rec.native.convert(rec.kind, value, now, rows)
-		numbers := rec.native.Numbers()
-		rec.noticed = Noticed{UnknownFields: rec.native.UnknownFields(), Floats: numbers.All, LongFloats: numbers.Long}
+		err := rec.give(value, &rec.index, now, rows)
+		numbers := rec.decoder.Numbers()
+		rec.noticed = Noticed{UnknownFields: rec.decoder.UnknownFields(), Floats: numbers.All, LongFloats: numbers.Long}
 		return err
 	}
 	top, fault := rec.reader.ReadValue(value)
@@ -153,8 +155,18 @@ func (rec *mappedRecord) convert(now time.Time, rows Rows) error {
 	if rec.fault != nil {
 		return rec.fault
 	}
-	err := rec.native.convert(rec.kind, rec.out, now, rows)
-	return rec.explain(err)
+	return rec.explain(rec.give(rec.out, nil, now, rows))
+}
+
+// give decodes a record in this product's form, of which x may say where its members
+// are, and gives its row.
+func (rec *mappedRecord) give(value []byte, x *marketdata.Index, now time.Time, rows Rows) error {
+	row, err := rec.decoder.DecodeIndexed(rec.kind, value, x, now)
+	defer rec.decoder.Release(row)
+	if err != nil {
+		return err
+	}
+	return rows.Row(row)
 }
 
 // takeOwn takes the members that have the names of fields.
@@ -340,6 +352,9 @@ func (rec *mappedRecord) time(field, unit string, v marketdata.JSONValue) market
 
 // explain adds to what is wrong with a record where its fields were looked for.
 func (rec *mappedRecord) explain(err error) error {
+	if err == nil { // before bad is allocated
+		return nil
+	}
 	var bad *marketdata.Error
 	if !errors.As(err, &bad) {
 		return err

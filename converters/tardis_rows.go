@@ -24,7 +24,7 @@ func (rec *tardisRecord) convertTrade(rows Rows) error {
 	if rec.fault != nil {
 		return rec.fault
 	}
-	return rows.Trade(v)
+	return rows.Row(v)
 }
 
 func (rec *tardisRecord) convertBookTicker(rows Rows) error {
@@ -43,7 +43,7 @@ func (rec *tardisRecord) convertBookTicker(rows Rows) error {
 	if rec.fault != nil {
 		return rec.fault
 	}
-	return rows.Level1(v)
+	return rows.Row(v)
 }
 
 func (rec *tardisRecord) convertQuote(rows Rows) error {
@@ -67,7 +67,7 @@ func (rec *tardisRecord) convertQuote(rows Rows) error {
 	if rec.fault != nil {
 		return rec.fault
 	}
-	return rows.Level1(v)
+	return rows.Row(v)
 }
 
 func (rec *tardisRecord) convertBook(t tardisType, rows Rows) error {
@@ -93,7 +93,7 @@ func (rec *tardisRecord) convertBook(t tardisType, rows Rows) error {
 	if rec.fault != nil {
 		return rec.fault
 	}
-	return rows.Book(v)
+	return rows.Row(v)
 }
 
 func (rec *tardisRecord) appendLevel(f field, v marketdata.JSONValue) {
@@ -175,7 +175,7 @@ func (rec *tardisRecord) convertTradeBar(rows Rows) error {
 	if rec.fault != nil {
 		return rec.fault
 	}
-	return rows.OHLCV(v)
+	return rows.Row(v)
 }
 
 // intervalName names an interval as exchanges do: 10s, 1m, 4h, 1d.
@@ -234,12 +234,12 @@ func (rec *tardisRecord) convertDerivativeTicker(rows Rows) error {
 		return rec.fault
 	}
 	if hasFunding {
-		if err := rows.Funding(f); err != nil {
+		if err := rows.Row(f); err != nil {
 			return err
 		}
 	}
 	if o.OpenInterest.Present() {
-		return rows.OpenInterest(o)
+		return rows.Row(o)
 	}
 	return nil
 }
@@ -261,5 +261,5 @@ func (rec *tardisRecord) convertLiquidation(rows Rows) error {
 	if rec.fault != nil {
 		return rec.fault
 	}
-	return rows.Liquidation(v)
+	return rows.Row(v)
 }

@@ -153,10 +153,10 @@ func (v *OHLCV) flags() Flags {
 	return 0
 }
 
-// Mark sets the flags, as decoding does, of a bar that was not decoded.
+// Mark implements [Row].
 func (v *OHLCV) Mark() { v.Flags = v.flags() }
 
-// Mark is as [OHLCV.Mark].
+// Mark implements [Row].
 func (v *Level1) Mark() { v.Flags = v.flags() }
 
 // Check is as [Price.Check].
@@ -328,5 +328,5 @@ func (v *Book) check(c *checker, now time.Time) {
 	c.levels(fieldAsks, v.Asks)
 }
 
-// Mark is as [OHLCV.Mark].
+// Mark implements [Row].
 func (v *Book) Mark() { v.Flags = v.flags() }

@@ -31,6 +31,8 @@ type Decoder struct {
 	scratch []byte  // texts that had to be changed
 	levels  []Level
 	metric  []byte
+	rows    *decodedRows // Decode's
+	index   *Index       // of the value, where DecodeIndexed has one
 }
 
 type extra struct{ key, val token }
@@ -249,7 +251,7 @@ func (d *Decoder) Book(value []byte, now time.Time, out *Book) error {
 // scan finds the record's fields. It returns false where the value is not one
 // JSON object.
 func (d *Decoder) scan(value []byte, known fieldSet) bool {
-	d.data, d.fault = value, nil
+	d.data, d.fault, d.known = value, nil, known
 	d.seen, d.unknown, d.numbers = 0, 0, Numbers{}
 	d.scratch = d.scratch[:0]
 	if cap(d.scratch) > scratchBytesMax {
@@ -259,6 +261,9 @@ func (d *Decoder) scan(value []byte, known fieldSet) bool {
 	if cap(d.extras) > extrasMax {
 		d.extras = nil
 	}
+	if d.take(d.index) {
+		return true
+	}
 	if len(value) == 0 {
 		return d.blame(fieldNone, ReasonEmptyValue, "the value is empty")
 	}
@@ -266,7 +271,6 @@ func (d *Decoder) scan(value []byte, known fieldSet) bool {
 	if d.at(i) != '{' {
 		return d.notAnObject(i)
 	}
-	d.known = known
 	i = d.object(i, 0, d.member)
 	if i < 0 {
 		return false

@@ -250,6 +250,17 @@ func appendTimeOf(b []byte, f field, t time.Time) []byte {
 // AppendText appends s as a JSON string. s is UTF-8.
 func AppendText(dst []byte, s string) []byte { return appendString(dst, s) }
 
+// AppendPlain appends text as a JSON string where it holds ASCII alone and nothing that
+// JSON escapes; else it appends nothing and returns false.
+func AppendPlain(dst, text []byte) ([]byte, bool) {
+	for _, c := range text {
+		if textBreaks[c] {
+			return dst, false
+		}
+	}
+	return append(append(append(dst, '"'), text...), '"'), true
+}
+
 // appendString appends s as a JSON string. What is not UTF-8 in it becomes
 // U+FFFD, as encoding/json has it: Check refuses it before.
 func appendString(dst []byte, s string) []byte {

@@ -42,7 +42,7 @@ func registerCounters(registry prometheus.Registerer, connector string, target c
 		{"tickconnect_backends_ended_total", "Database backends that were ended since they held ledger rows longer than fence.timeout.ms.", &c.BackendsEnded},
 		{"tickconnect_chunks_made_total", "Chunks that were made ahead of the transactions which need them.", &c.ChunksMade},
 		{"tickconnect_put_retries_total", "Transactions that were tried again at once, after a deadlock or a failed COPY.", &c.PutRetries},
-		{"tickconnect_float_decimals_total", "Decimals that a foreign producer sent as JSON numbers: it may have had them as binary floats.", &c.FloatDecimals},
+		{"tickconnect_float_decimals_total", "Decimals that were sent as JSON numbers: their producer may have had them as binary floats.", &c.FloatDecimals},
 		{"tickconnect_long_floats_total", "Those of them with more than 15 digits, whose last ones may not be the exchange's.", &c.LongFloats},
 		{"tickconnect_receive_times_total", "Records whose time is when their producer received them.", &c.ReceiveTimes},
 		{"tickconnect_millisecond_times_total", "Records with times in milliseconds where their producer's rule is seconds.", &c.MillisTimes},

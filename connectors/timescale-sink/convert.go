@@ -1,6 +1,7 @@
 package timescalesink
 
 import (
+	"errors"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -44,77 +45,31 @@ func (c *Config) StoresTape(topic string) bool {
 	return slices.ContainsFunc(kinds, func(kind marketdata.Kind) bool { return c.isTape(tableOf(kind)) })
 }
 
-// convertedRows writes the rows that a converter gives of one record.
+// convertedRows writes the rows that a converter gives of one record. It is reused,
+// so that a record allocates nothing here.
 type convertedRows struct {
 	rowWriter
-	cfg     *Config
-	info    *schemaCache
-	now     time.Time
-	ignored bool // a row was of an ignored kind
+	now     time.Time // behind the clock, as decoding.now
+	ignored bool      // a row was of an ignored kind
+	seen    converters.Noticed
+	*preparer
 }
 
-var _ converters.Rows = (*convertedRows)(nil)
-
-// write checks a row and writes it, unless its kind is ignored.
-func (w *convertedRows) write(kind marketdata.Kind, check func(time.Time) error, row func()) error {
+// Row implements converters.Rows: it checks a row and writes it, unless its kind is
+// ignored.
+func (w *convertedRows) Row(v marketdata.Row) error {
+	kind := v.Kind()
 	if w.cfg.ignored(kind) {
 		w.ignored = true
 		return nil
 	}
-	if err := check(w.now); err != nil {
+	if err := v.Check(w.now); err != nil {
 		return err
 	}
+	v.Mark()
 	w.kind, w.limits = kind, w.info.limits(kind)
-	row()
+	w.row(v)
 	return w.err
-}
-
-// Price implements converters.Rows.
-func (w *convertedRows) Price(v *marketdata.Price) error {
-	return w.write(marketdata.KindPrice, v.Check, func() { w.price(v) })
-}
-
-// OHLCV implements converters.Rows.
-func (w *convertedRows) OHLCV(v *marketdata.OHLCV) error {
-	v.Mark()
-	return w.write(marketdata.KindOHLCV, v.Check, func() { w.ohlcv(v) })
-}
-
-// Level1 implements converters.Rows.
-func (w *convertedRows) Level1(v *marketdata.Level1) error {
-	v.Mark()
-	return w.write(marketdata.KindLevel1, v.Check, func() { w.level1(v) })
-}
-
-// Trade implements converters.Rows.
-func (w *convertedRows) Trade(v *marketdata.Trade) error {
-	return w.write(marketdata.KindTrade, v.Check, func() { w.trade(v) })
-}
-
-// Analytics implements converters.Rows.
-func (w *convertedRows) Analytics(v *marketdata.Analytics) error {
-	return w.write(marketdata.KindAnalytics, v.Check, func() { w.analytics(v) })
-}
-
-// Funding implements converters.Rows.
-func (w *convertedRows) Funding(v *marketdata.Funding) error {
-	return w.write(marketdata.KindFunding, v.Check, func() { w.funding(v) })
-}
-
-// OpenInterest implements converters.Rows.
-func (w *convertedRows) OpenInterest(v *marketdata.OpenInterest) error {
-	return w.write(marketdata.KindOpenInterest, v.Check, func() { w.openInterest(v) })
-}
-
-// Liquidation implements converters.Rows.
-func (w *convertedRows) Liquidation(v *marketdata.Liquidation) error {
-	return w.write(marketdata.KindLiquidation, v.Check, func() { w.liquidation(v) })
-}
-
-// Book implements converters.Rows.
-func (w *convertedRows) Book(v *marketdata.Book) error {
-	v.Mark()
-	return w.write(marketdata.KindBook, v.Check, func() { w.book(v) })
 }
 
 // convert prepares a record that another producer wrote.
@@ -122,31 +77,49 @@ func (p *preparer) convert(dst []byte, topic string, partition int32, r *connect
 	if r.Value == nil {
 		return dst, connect.ErrFiltered
 	}
-	w := convertedRows{
-		rowWriter: rowWriter{buf: dst, at: recordAt{topic, partition, r.Offset}},
-		cfg:       p.cfg, info: p.info, now: time.Now(),
+	w := p.converting.Get().(*convertedRows)
+	defer p.converting.Put(w)
+	defer w.release()
+	err := w.convert(dst, topic, partition, r)
+	if isBad(err) {
+		// A time may only look as if it lay too far ahead.
+		w.now = time.Now()
+		err = w.convert(dst, topic, partition, r)
 	}
-	var seen converters.Noticed
-	var err error
-	if observer, ok := p.converter.(converters.Observer); ok {
-		err = observer.Observe(topic, r, w.now, &w, &seen)
-	} else {
-		err = p.converter.Convert(topic, r, w.now, &w)
-	}
-	p.counters.noticed(&seen)
-	if err != nil {
+	p.counters.noticed(&w.seen)
+	switch {
+	case err != nil:
 		return dst, recordError(err)
-	}
-	if w.rows == 0 {
-		if w.ignored {
-			return dst, connect.ErrFiltered
-		}
+	case w.rows == 0 && w.ignored:
+		return dst, connect.ErrFiltered
+	case w.rows == 0:
 		return dst, &connect.RecordError{
 			Stage: connect.StageValueConverter, Reason: "no_rows", Message: "the record holds nothing that could be stored",
 		}
 	}
 	return w.buf, nil
 }
+
+func isBad(err error) bool {
+	if err == nil { // before bad is allocated
+		return false
+	}
+	var bad *marketdata.Error
+	return errors.As(err, &bad)
+}
+
+// convert writes the rows of a record.
+func (w *convertedRows) convert(dst []byte, topic string, partition int32, r *connect.Record) error {
+	w.rowWriter = rowWriter{buf: dst, at: recordAt{topic, partition, r.Offset}}
+	w.ignored, w.seen = false, converters.Noticed{}
+	if observer, ok := w.converter.(converters.Observer); ok {
+		return observer.Observe(topic, r, w.now, w, &w.seen)
+	}
+	return w.converter.Convert(topic, r, w.now, w)
+}
+
+// release lets go of the record.
+func (w *convertedRows) release() { w.rowWriter = rowWriter{} }
 
 func (c *Counters) noticed(seen *converters.Noticed) {
 	add := func(to *atomic.Int64, n int) {

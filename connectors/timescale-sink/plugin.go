@@ -38,14 +38,14 @@ type Counters struct {
 	BackendsEnded      atomic.Int64 // backends ended since they held ledger rows too long
 	PutRetries         atomic.Int64 // transactions made again at once, after a deadlock and the like
 	ChunksMade         atomic.Int64 // chunks made ahead of the transactions that need them
+	FloatDecimals      atomic.Int64 // decimals that were JSON numbers
+	LongFloats         atomic.Int64 // those of them with more than 15 digits
 
 	// Of records that a converter reads.
-	FloatDecimals atomic.Int64 // decimals that were JSON numbers
-	LongFloats    atomic.Int64 // those of them with more than 15 digits
-	ReceiveTimes  atomic.Int64 // records whose time is when their producer received them
-	MillisTimes   atomic.Int64 // records whose times were in milliseconds where seconds are the rule
-	QuoteAmounts  atomic.Int64 // records with an amount in the quote currency
-	ProducerGaps  atomic.Int64 // records that say that messages before them may be missing
+	ReceiveTimes atomic.Int64 // records whose time is when their producer received them
+	MillisTimes  atomic.Int64 // records whose times were in milliseconds where seconds are the rule
+	QuoteAmounts atomic.Int64 // records with an amount in the quote currency
+	ProducerGaps atomic.Int64 // records that say that messages before them may be missing
 }
 
 // Connector is one configured database, shared by its sinks.

@@ -15,11 +15,12 @@ import (
 
 // preparer turns records into rows. It is safe for concurrent use.
 type preparer struct {
-	cfg       *Config
-	converter converters.Converter // nil for the native form
-	decoders  sync.Pool            // of *decoding
-	info      *schemaCache
-	counters  *Counters
+	cfg        *Config
+	converter  converters.Converter // nil for the native form
+	decoders   sync.Pool            // of *decoding
+	converting sync.Pool            // of *convertedRows
+	info       *schemaCache
+	counters   *Counters
 }
 
 // decoding is what decoding one record needs; it is reused so that a record
@@ -27,24 +28,14 @@ type preparer struct {
 type decoding struct {
 	marketdata.Decoder
 	// now is behind the clock: reading it for each record is a tenth of the work.
-	now       time.Time
-	price     marketdata.Price
-	ohlcv     marketdata.OHLCV
-	level1    marketdata.Level1
-	trade     marketdata.Trade
-	analytics marketdata.Analytics
-
-	funding      marketdata.Funding
-	openInterest marketdata.OpenInterest
-	liquidation  marketdata.Liquidation
-	book         marketdata.Book
+	now time.Time
 }
 
 func newPreparer(cfg *Config, converter converters.Converter, info *schemaCache, counters *Counters) *preparer {
-	return &preparer{
-		cfg: cfg, converter: converter, info: info, counters: counters,
-		decoders: sync.Pool{New: func() any { return &decoding{now: time.Now()} }},
-	}
+	p := &preparer{cfg: cfg, converter: converter, info: info, counters: counters}
+	p.decoders.New = func() any { return &decoding{now: time.Now()} }
+	p.converting.New = func() any { return &convertedRows{now: time.Now(), preparer: p} }
+	return p
 }
 
 // prepare implements connect.Preparer.
@@ -64,23 +55,23 @@ func (p *preparer) prepare(dst []byte, topic string, partition int32, r *connect
 	}
 	d := p.decoders.Get().(*decoding)
 	defer p.decoders.Put(d)
-	defer d.release(kind)
 	w := rowWriter{buf: dst, kind: kind, limits: p.info.limits(kind), topicExchange: exchange, at: recordAt{topic, partition, r.Offset}}
-	err := d.write(&w, r)
+	row, err := d.Decode(kind, r.Value, d.now)
 	if err != nil {
 		// A time may only look as if it lay too far ahead.
 		d.now = time.Now()
-		err = d.write(&w, r)
+		row, err = d.Decode(kind, r.Value, d.now)
 	}
+	defer d.Release(row)
 	if err == nil {
+		w.row(row)
 		err = w.err
 	}
 	if err != nil {
 		return dst, recordError(err)
 	}
-	if n := d.UnknownFields(); n > 0 {
-		p.counters.UnknownFields.Add(int64(n))
-	}
+	numbers := d.Numbers()
+	p.counters.noticed(&converters.Noticed{UnknownFields: d.UnknownFields(), Floats: numbers.All, LongFloats: numbers.Long})
 	if w.mismatch {
 		p.counters.ExchangeMismatches.Add(1)
 	}
@@ -104,60 +95,31 @@ func recordError(err error) error {
 	return &connect.RecordError{Stage: connect.StageValueConverter, Reason: "undecodable", Message: err.Error()}
 }
 
-// write decodes the record and writes its row. After an error nothing is written.
-func (d *decoding) write(w *rowWriter, r *connect.Record) error {
-	switch w.kind {
-	case marketdata.KindPrice:
-		if err := d.Price(r.Value, d.now, &d.price); err != nil {
-			return err
-		}
-		w.price(&d.price)
-	case marketdata.KindOHLCV:
-		if err := d.OHLCV(r.Value, d.now, &d.ohlcv); err != nil {
-			return err
-		}
-		w.ohlcv(&d.ohlcv)
-	case marketdata.KindLevel1:
-		if err := d.Level1(r.Value, d.now, &d.level1); err != nil {
-			return err
-		}
-		w.level1(&d.level1)
-	case marketdata.KindTrade:
-		if err := d.Trade(r.Value, d.now, &d.trade); err != nil {
-			return err
-		}
-		w.trade(&d.trade)
-	case marketdata.KindAnalytics:
-		if err := d.Analytics(r.Value, d.now, &d.analytics); err != nil {
-			return err
-		}
-		w.analytics(&d.analytics)
-	case marketdata.KindFunding:
-		if err := d.Funding(r.Value, d.now, &d.funding); err != nil {
-			return err
-		}
-		w.funding(&d.funding)
-	case marketdata.KindOpenInterest:
-		if err := d.OpenInterest(r.Value, d.now, &d.openInterest); err != nil {
-			return err
-		}
-		w.openInterest(&d.openInterest)
-	case marketdata.KindLiquidation:
-		if err := d.Liquidation(r.Value, d.now, &d.liquidation); err != nil {
-			return err
-		}
-		w.liquidation(&d.liquidation)
-	case marketdata.KindBook:
-		if err := d.Book(r.Value, d.now, &d.book); err != nil {
-			return err
-		}
-		w.book(&d.book)
+// row writes a row. The flags, of the last column, are in its header.
+func (w *rowWriter) row(v marketdata.Row) {
+	switch v := v.(type) {
+	case *marketdata.Price:
+		w.price(v)
+	case *marketdata.OHLCV:
+		w.ohlcv(v)
+	case *marketdata.Level1:
+		w.level1(v)
+	case *marketdata.Trade:
+		w.trade(v)
+	case *marketdata.Analytics:
+		w.analytics(v)
+	case *marketdata.Funding:
+		w.funding(v)
+	case *marketdata.OpenInterest:
+		w.openInterest(v)
+	case *marketdata.Liquidation:
+		w.liquidation(v)
+	case *marketdata.Book:
+		w.book(v)
 	}
-	return nil
 }
 
-// The fields of a row are written in the order of its table's columns; the
-// flags, the last one, are in the header.
+// The fields of a row are written in the order of its table's columns.
 
 func (w *rowWriter) price(v *marketdata.Price) {
 	w.begin(v.Flags, v.ExchangeID).text(v.CoinID).text(v.ExchangeID).endKey(v.Time)
@@ -212,30 +174,6 @@ func (w *rowWriter) book(v *marketdata.Book) {
 	w.begin(v.Flags, v.ExchangeID).text(v.ExchangeID).text(v.Symbol).endKey(v.Time)
 	w.boolean(marketdata.Some(v.Snapshot)).decimal(v.Epoch).decimal(v.Sequence)
 	w.levels(v.Bids).levels(v.Asks).optional(v.Source).end()
-}
-
-// release lets go of the record's value, to which the decoded texts refer.
-func (d *decoding) release(kind marketdata.Kind) {
-	switch kind {
-	case marketdata.KindPrice:
-		d.price = marketdata.Price{}
-	case marketdata.KindOHLCV:
-		d.ohlcv = marketdata.OHLCV{}
-	case marketdata.KindLevel1:
-		d.level1 = marketdata.Level1{}
-	case marketdata.KindTrade:
-		d.trade = marketdata.Trade{}
-	case marketdata.KindAnalytics:
-		d.analytics = marketdata.Analytics{}
-	case marketdata.KindFunding:
-		d.funding = marketdata.Funding{}
-	case marketdata.KindOpenInterest:
-		d.openInterest = marketdata.OpenInterest{}
-	case marketdata.KindLiquidation:
-		d.liquidation = marketdata.Liquidation{}
-	case marketdata.KindBook:
-		d.book = marketdata.Book{}
-	}
 }
 
 // misfit says that a value has more digits than its column keeps: PostgreSQL

@@ -22,7 +22,7 @@ import (
 // node is a type of an Avro schema (Avro 1.12, "Schema Declaration"), compiled for
 // reading. References to named types point at what they name.
 type node struct {
-	kind     string // of Avro
+	kind     kind
 	logical  string // that is meant for the kind; "" for none
 	scale    int    // of a decimal
 	size     int    // of a fixed
@@ -33,8 +33,34 @@ type node struct {
 }
 
 type fieldNode struct {
-	name string // as JSON has it, with quotes and colon
+	name marketdata.Name
 	node *node
+}
+
+// kind is a type of Avro.
+type kind uint8
+
+const (
+	kindNull kind = iota
+	kindBoolean
+	kindInt
+	kindLong
+	kindFloat
+	kindDouble
+	kindString
+	kindBytes
+	kindFixed
+	kindEnum
+	kindUnion
+	kindRecord
+	kindArray
+	kindMap
+)
+
+var kinds = map[string]kind{
+	"null": kindNull, "boolean": kindBoolean, "int": kindInt, "long": kindLong, "float": kindFloat, "double": kindDouble,
+	"string": kindString, "bytes": kindBytes, "fixed": kindFixed, "enum": kindEnum, "union": kindUnion,
+	"record": kindRecord, "error": kindRecord, "array": kindArray, "map": kindMap,
 }
 
 const (
@@ -65,7 +91,7 @@ func compileAvro(texts []namedText) (*node, error) {
 type compiler struct{ names map[string]*node }
 
 func (c *compiler) node(s *avro.SchemaNode, namespace string) (*node, error) {
-	n := &node{kind: s.Type}
+	n := &node{kind: kinds[s.Type]}
 	switch s.Type {
 	case "null", "boolean", "float", "double", "string", "int", "long", "bytes":
 	case "record", "error", "enum", "fixed":
@@ -88,10 +114,7 @@ func (c *compiler) node(s *avro.SchemaNode, namespace string) (*node, error) {
 			if err != nil {
 				return nil, fmt.Errorf("field %s: %w", s.Fields[i].Name, err)
 			}
-			n.fields = append(n.fields, fieldNode{string(marketdata.AppendText(nil, s.Fields[i].Name)) + ":", field})
-		}
-		if n.kind == "error" {
-			n.kind = "record"
+			n.fields = append(n.fields, fieldNode{marketdata.NewName(s.Fields[i].Name), field})
 		}
 	case "array", "map":
 		below := s.Items
@@ -143,8 +166,8 @@ func logicalOf(s *avro.SchemaNode) string {
 // Avro reads records in Avro's binary encoding.
 type Avro struct{ *Registry }
 
-// AppendJSON appends a record as JSON.
-func (t Avro) AppendJSON(dst, value []byte) ([]byte, error) {
+// AppendJSON appends a record as JSON, and tells x where its members are.
+func (t Avro) AppendJSON(dst, value []byte, x *marketdata.Index) ([]byte, error) {
 	id, payload, fault := cutHeader(value)
 	if fault != nil {
 		return dst, fault
@@ -153,7 +176,7 @@ func (t Avro) AppendJSON(dst, value []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	r := avroReader{in: payload, out: dst, most: len(dst) + outMax}
+	r := avroReader{in: payload, out: dst, most: len(dst) + outMax, index: x}
 	if err := r.read(c.avro, 0); err != nil {
 		return dst, &marketdata.Error{Reason: ReasonNotOfSchema, Message: fmt.Sprintf("the value is no record of schema %d: %v", id, err)}
 	}
@@ -167,6 +190,8 @@ func (t Avro) AppendJSON(dst, value []byte) ([]byte, error) {
 type avroReader struct {
 	in, out []byte
 	most    int
+	index   *marketdata.Index // of the record itself; nil within it
+	marked  bool              // a text was written that is not plain
 }
 
 var (
@@ -185,9 +210,9 @@ func (r *avroReader) read(n *node, depth int) error {
 		return errLarge
 	}
 	switch n.kind {
-	case "null":
+	case kindNull:
 		r.out = append(r.out, "null"...)
-	case "boolean":
+	case kindBoolean:
 		b, err := r.take(1)
 		if err != nil {
 			return err
@@ -196,45 +221,45 @@ func (r *avroReader) read(n *node, depth int) error {
 			return fmt.Errorf("a boolean is %d", b[0])
 		}
 		r.out = strconv.AppendBool(r.out, b[0] == 1)
-	case "int", "long":
+	case kindInt, kindLong:
 		v, err := r.long()
 		if err != nil {
 			return err
 		}
 		return r.number(n, v)
-	case "float":
+	case kindFloat:
 		b, err := r.take(4)
 		if err != nil {
 			return err
 		}
 		r.out, err = appendFloat(r.out, float64(math.Float32frombits(binary.LittleEndian.Uint32(b))), 32)
 		return err
-	case "double":
+	case kindDouble:
 		b, err := r.take(8)
 		if err != nil {
 			return err
 		}
 		r.out, err = appendFloat(r.out, math.Float64frombits(binary.LittleEndian.Uint64(b)), 64)
 		return err
-	case "string":
+	case kindString:
 		b, err := r.sized()
 		if err != nil {
 			return err
 		}
 		return r.text(b)
-	case "bytes":
+	case kindBytes:
 		b, err := r.sized()
 		if err != nil {
 			return err
 		}
 		r.bytes(n, b)
-	case "fixed":
+	case kindFixed:
 		b, err := r.take(n.size)
 		if err != nil {
 			return err
 		}
 		r.bytes(n, b)
-	case "enum":
+	case kindEnum:
 		i, err := r.long()
 		if err != nil {
 			return err
@@ -242,8 +267,8 @@ func (r *avroReader) read(n *node, depth int) error {
 		if i < 0 || i >= int64(len(n.symbols)) {
 			return fmt.Errorf("an enum has no symbol %d", i)
 		}
-		r.out = append(r.out, n.symbols[i]...)
-	case "union":
+		r.out, r.marked = append(r.out, n.symbols[i]...), true
+	case kindUnion:
 		i, err := r.long()
 		if err != nil {
 			return err
@@ -252,23 +277,34 @@ func (r *avroReader) read(n *node, depth int) error {
 			return fmt.Errorf("a union has no branch %d", i)
 		}
 		return r.read(n.branches[i], depth+1)
-	case "record":
+	case kindRecord:
 		return r.record(n, depth)
-	case "array", "map":
+	case kindArray, kindMap:
 		return r.blocks(n, depth)
 	}
 	return nil
 }
 
 func (r *avroReader) record(n *node, depth int) error {
+	index := r.index
+	r.index = nil
+	if index != nil {
+		index.Begin()
+	}
 	r.out = append(r.out, '{')
 	for i := range n.fields {
+		f := &n.fields[i]
 		if i > 0 {
 			r.out = append(r.out, ',')
 		}
-		r.out = append(r.out, n.fields[i].name...)
-		if err := r.read(n.fields[i].node, depth+1); err != nil {
+		r.out = f.name.Append(r.out)
+		at := len(r.out)
+		r.marked = false
+		if err := r.read(f.node, depth+1); err != nil {
 			return err
+		}
+		if index != nil {
+			index.Add(&f.name, r.out, at, !r.marked)
 		}
 	}
 	r.out = append(r.out, '}')
@@ -278,7 +314,8 @@ func (r *avroReader) record(n *node, depth int) error {
 // blocks reads an array or a map: blocks of a count and so many elements; after a
 // negative count comes the block's size in bytes.
 func (r *avroReader) blocks(n *node, depth int) error {
-	isMap, first := n.kind == "map", true
+	isMap, first := n.kind == kindMap, true
+	r.index = nil
 	open, shut := byte('['), byte(']')
 	if isMap {
 		open, shut = '{', '}'
@@ -352,10 +389,14 @@ func (r *avroReader) sized() ([]byte, error) {
 }
 
 func (r *avroReader) text(b []byte) error {
-	if !utf8.Valid(b) {
-		return errText
+	out, plain := marketdata.AppendPlain(r.out, b)
+	if !plain {
+		if !utf8.Valid(b) {
+			return errText
+		}
+		out, r.marked = marketdata.AppendText(out, string(b)), true
 	}
-	r.out = marketdata.AppendText(r.out, string(b))
+	r.out = out
 	return nil
 }
 
@@ -442,7 +483,9 @@ func appendUnscaled(dst, b []byte, scale int) []byte {
 		return append(dst, digits...)
 	}
 	if missing := scale + 1 - len(digits); missing > 0 {
-		dst = append(append(dst, '0', '.'), strings.Repeat("0", missing-1)...)
+		for dst = append(dst, '0', '.'); missing > 1; missing-- {
+			dst = append(dst, '0')
+		}
 		return append(dst, digits...)
 	}
 	point := len(digits) - scale

@@ -38,7 +38,7 @@ type message struct {
 
 type protoField struct {
 	number   protowire.Number
-	name     string // as JSON has it, with quotes and colon
+	name     marketdata.Name
 	kind     protoreflect.Kind
 	repeated bool
 	isMap    bool
@@ -137,7 +137,7 @@ func prepare(d protoreflect.MessageDescriptor, known map[protoreflect.FullName]*
 	for i := range fields.Len() {
 		f := fields.Get(i)
 		field := protoField{
-			number: f.Number(), name: string(marketdata.AppendText(nil, string(f.Name()))) + ":", kind: f.Kind(),
+			number: f.Number(), name: marketdata.NewName(string(f.Name())), kind: f.Kind(),
 			repeated: f.Cardinality() == protoreflect.Repeated, isMap: f.IsMap(), presence: f.HasPresence(),
 		}
 		if o := f.ContainingOneof(); o != nil && !o.IsSynthetic() {
@@ -160,8 +160,9 @@ type Protobuf struct{ *Registry }
 // protoReaders keep their room for the next record.
 var protoReaders = sync.Pool{New: func() any { return new(protoReader) }}
 
-// AppendJSON appends a record as JSON, its fields by their names in the schema.
-func (t Protobuf) AppendJSON(dst, value []byte) ([]byte, error) {
+// AppendJSON appends a record as JSON, its fields by their names in the schema, and
+// tells x where they are.
+func (t Protobuf) AppendJSON(dst, value []byte, x *marketdata.Index) ([]byte, error) {
 	id, payload, fault := cutHeader(value)
 	if fault != nil {
 		return dst, fault
@@ -184,10 +185,10 @@ func (t Protobuf) AppendJSON(dst, value []byte) ([]byte, error) {
 	if err != nil {
 		return dst, wrong(err)
 	}
-	r.out, r.most = dst, len(dst)+outMax
+	r.out, r.most, r.index = dst, len(dst)+outMax, x
 	err = r.message(m, payload, 0)
 	out := r.out
-	r.out = nil
+	r.out, r.index = nil, nil
 	if err != nil {
 		return dst, wrong(err)
 	}
@@ -198,7 +199,9 @@ func (t Protobuf) AppendJSON(dst, value []byte) ([]byte, error) {
 type protoReader struct {
 	out     []byte
 	most    int
-	spans   []protoSpan // of the messages that are being read, the innermost last
+	index   *marketdata.Index // of the message itself; nil within it
+	marked  bool              // a text was written that is not plain
+	spans   []protoSpan       // of the messages that are being read, the innermost last
 	indexes []int64
 }
 
@@ -248,7 +251,8 @@ func (r *protoReader) message(m *message, in []byte, depth int) error {
 	}
 	base := len(r.spans)
 	defer func() { r.spans = r.spans[:base] }()
-	if err := r.scan(m, in); err != nil {
+	ordered, err := r.scan(m, in)
+	if err != nil {
 		return err
 	}
 	spans := r.spans[base:]
@@ -258,22 +262,26 @@ func (r *protoReader) message(m *message, in []byte, depth int) error {
 	case formDecimal:
 		return r.decimal(spans, m)
 	case formWrapper:
-		return r.single(spans, 0, &m.fields[0], depth)
+		last, count := spansOf(spans, 0)
+		return r.single(spans, last, count, &m.fields[0], depth)
 	default:
-		return r.object(spans, m, depth)
+		return r.object(spans, ordered, m, depth)
 	}
 }
 
-// scan appends the fields of a message to r.spans. Those that it does not know are
+// scan appends the fields of a message to r.spans; ordered says that they are in the
+// schema's order, as nearly all encoders write them. Those that it does not know are
 // what a newer producer sends, and are passed over.
-func (r *protoReader) scan(m *message, in []byte) error {
+func (r *protoReader) scan(m *message, in []byte) (ordered bool, err error) {
+	ordered = true
+	at := 0 // the field before
 	for len(in) > 0 {
 		number, wire, n := protowire.ConsumeTag(in)
 		if n < 0 {
-			return protowire.ParseError(n)
+			return false, protowire.ParseError(n)
 		}
 		in = in[n:]
-		span := protoSpan{field: m.find(number), wire: wire}
+		span := protoSpan{field: m.find(number, at), wire: wire}
 		switch wire {
 		case protowire.VarintType:
 			span.bits, n = protowire.ConsumeVarint(in)
@@ -291,18 +299,26 @@ func (r *protoReader) scan(m *message, in []byte) error {
 			n = protowire.ConsumeFieldValue(number, wire, in)
 		}
 		if n < 0 {
-			return protowire.ParseError(n)
+			return false, protowire.ParseError(n)
 		}
 		in = in[n:]
 		if span.field >= 0 {
+			ordered = ordered && span.field >= at
+			at = span.field
 			r.spans = append(r.spans, span)
 		}
 	}
-	return nil
+	return ordered, nil
 }
 
-func (m *message) find(number protowire.Number) int {
-	for i := range m.fields {
+// find gives the field with a number, which most often follows the one before it.
+func (m *message) find(number protowire.Number, before int) int {
+	for i := before; i < len(m.fields); i++ {
+		if m.fields[i].number == number {
+			return i
+		}
+	}
+	for i := range before {
 		if m.fields[i].number == number {
 			return i
 		}
@@ -312,29 +328,48 @@ func (m *message) find(number protowire.Number) int {
 
 // object writes the fields that were sent, and of those that say nothing about
 // whether they were, which are proto3's plain ones, all: their zeros are not sent.
-func (r *protoReader) object(spans []protoSpan, m *message, depth int) error {
+func (r *protoReader) object(spans []protoSpan, ordered bool, m *message, depth int) error {
+	index := r.index
+	r.index = nil
+	if index != nil {
+		index.Begin()
+	}
 	r.out = append(r.out, '{')
-	first := true
+	first, rest := true, spans
 	for i := range m.fields {
 		f := &m.fields[i]
-		if f.presence {
-			if _, count := spansOf(spans, i); count == 0 || f.oneof > 0 && !m.isLastOf(spans, i) {
-				continue
+		var last *protoSpan
+		count := 0
+		if !ordered {
+			last, count = spansOf(spans, i)
+		} else {
+			for count < len(rest) && rest[count].field == i {
+				last = &rest[count]
+				count++
 			}
+			rest = rest[count:]
+		}
+		if f.presence && (count == 0 || f.oneof > 0 && !m.isLastOf(spans, i)) {
+			continue
 		}
 		if !first {
 			r.out = append(r.out, ',')
 		}
 		first = false
-		r.out = append(r.out, f.name...)
+		r.out = f.name.Append(r.out)
+		at := len(r.out)
+		r.marked = false
 		var err error
 		if f.repeated {
 			err = r.repeated(spans, i, f, depth)
 		} else {
-			err = r.single(spans, i, f, depth)
+			err = r.single(spans, last, count, f, depth)
 		}
 		if err != nil {
 			return err
+		}
+		if index != nil {
+			index.Add(&f.name, r.out, at, !r.marked)
 		}
 	}
 	r.out = append(r.out, '}')
@@ -362,10 +397,9 @@ func spansOf(spans []protoSpan, field int) (last *protoSpan, count int) {
 	return last, count
 }
 
-// single writes a field that has one value: the last that was sent, or its zero.
-// Parts of a message are merged.
-func (r *protoReader) single(spans []protoSpan, field int, f *protoField, depth int) error {
-	last, count := spansOf(spans, field)
+// single writes a field that has one value: the last of count that were sent, or its
+// zero. Parts of a message are merged.
+func (r *protoReader) single(spans []protoSpan, last *protoSpan, count int, f *protoField, depth int) error {
 	switch {
 	case count == 0:
 		return r.value(f, &protoSpan{wire: wireOf(f.kind)}, depth)
@@ -374,7 +408,7 @@ func (r *protoReader) single(spans []protoSpan, field int, f *protoField, depth 
 	}
 	whole := protoSpan{wire: last.wire}
 	for j := range spans {
-		if spans[j].field == field {
+		if spans[j].field == last.field {
 			whole.bytes = append(whole.bytes, spans[j].bytes...)
 		}
 	}
@@ -444,7 +478,7 @@ func (r *protoReader) repeated(spans []protoSpan, field int, f *protoField, dept
 func (r *protoReader) entry(m *message, s *protoSpan, depth int) error {
 	base := len(r.spans)
 	defer func() { r.spans = r.spans[:base] }()
-	if err := r.scan(m, s.bytes); err != nil {
+	if _, err := r.scan(m, s.bytes); err != nil {
 		return err
 	}
 	spans, key := r.spans[base:], &m.fields[0]
@@ -452,14 +486,16 @@ func (r *protoReader) entry(m *message, s *protoSpan, depth int) error {
 	if quote {
 		r.out = append(r.out, '"')
 	}
-	if err := r.single(spans, 0, key, depth); err != nil {
+	last, count := spansOf(spans, 0)
+	if err := r.single(spans, last, count, key, depth); err != nil {
 		return err
 	}
 	if quote {
 		r.out = append(r.out, '"')
 	}
 	r.out = append(r.out, ':')
-	return r.single(spans, 1, &m.fields[1], depth)
+	last, count = spansOf(spans, 1)
+	return r.single(spans, last, count, &m.fields[1], depth)
 }
 
 // wireOf says how a number of a kind is encoded.
@@ -500,15 +536,19 @@ func (r *protoReader) value(f *protoField, s *protoSpan, depth int) (err error) 
 		r.out, err = appendFloat(r.out, math.Float64frombits(s.bits), 64)
 	case protoreflect.EnumKind:
 		if v := f.enum.ByNumber(protoreflect.EnumNumber(int32(s.bits))); v != nil {
-			r.out = marketdata.AppendText(r.out, string(v.Name()))
+			r.out = marketdata.AppendText(r.out, string(v.Name())) // ASCII, as all names
 		} else {
 			r.out = strconv.AppendInt(r.out, int64(int32(s.bits)), 10)
 		}
 	case protoreflect.StringKind:
-		if !utf8.Valid(s.bytes) {
-			return errText
+		out, plain := marketdata.AppendPlain(r.out, s.bytes)
+		if !plain {
+			if !utf8.Valid(s.bytes) {
+				return errText
+			}
+			out, r.marked = marketdata.AppendText(out, string(s.bytes)), true
 		}
-		r.out = marketdata.AppendText(r.out, string(s.bytes))
+		r.out = out
 	case protoreflect.BytesKind:
 		r.out = append(base64.StdEncoding.AppendEncode(append(r.out, '"'), s.bytes), '"')
 	case protoreflect.MessageKind, protoreflect.GroupKind:

@@ -267,8 +267,8 @@ func (r *Registry) Ping(ctx context.Context) error {
 // JSON reads records whose JSON has a schema. They are not validated against it.
 type JSON struct{ *Registry }
 
-// AppendJSON appends the JSON of a record.
-func (t JSON) AppendJSON(dst, value []byte) ([]byte, error) {
+// AppendJSON appends the JSON of a record. It tells x nothing.
+func (t JSON) AppendJSON(dst, value []byte, _ *marketdata.Index) ([]byte, error) {
 	id, payload, fault := cutHeader(value)
 	if fault != nil {
 		return dst, fault

@@ -9,7 +9,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/qicore/tickconnect/connect"
-	"github.com/qicore/tickconnect/converters"
 	"github.com/qicore/tickconnect/marketdata"
 )
 
@@ -79,65 +78,19 @@ func (c *copier) keyOf(r *kgo.Record) ([]byte, error) {
 	case row.kind == 0:
 		return nil, errors.New("it has no rows")
 	}
-	return marketdata.Key(c.Layout, row.kind, row.exchange, row.symbol, row.source)
+	return marketdata.Key(c.Layout, row.kind, row.Exchange, row.Symbol, row.Source)
 }
 
 // firstRow keeps what a record's first row is of.
 type firstRow struct {
-	kind                     marketdata.Kind
-	exchange, symbol, source string
+	kind marketdata.Kind
+	marketdata.Identity
 }
 
-var _ converters.Rows = (*firstRow)(nil)
-
-func (f *firstRow) take(kind marketdata.Kind, exchange, symbol, source string) error {
+// Row implements converters.Rows.
+func (f *firstRow) Row(v marketdata.Row) error {
 	if f.kind == 0 {
-		*f = firstRow{kind, exchange, symbol, source}
+		*f = firstRow{v.Kind(), v.Identity()}
 	}
 	return nil
-}
-
-// Price implements converters.Rows.
-func (f *firstRow) Price(v *marketdata.Price) error {
-	return f.take(marketdata.KindPrice, v.ExchangeID, v.Symbol, v.Source)
-}
-
-// OHLCV implements converters.Rows.
-func (f *firstRow) OHLCV(v *marketdata.OHLCV) error {
-	return f.take(marketdata.KindOHLCV, v.ExchangeID, v.Symbol, v.Source)
-}
-
-// Level1 implements converters.Rows.
-func (f *firstRow) Level1(v *marketdata.Level1) error {
-	return f.take(marketdata.KindLevel1, v.ExchangeID, v.Symbol, v.Source)
-}
-
-// Trade implements converters.Rows.
-func (f *firstRow) Trade(v *marketdata.Trade) error {
-	return f.take(marketdata.KindTrade, v.ExchangeID, v.Symbol, v.Source)
-}
-
-// Analytics implements converters.Rows.
-func (f *firstRow) Analytics(v *marketdata.Analytics) error {
-	return f.take(marketdata.KindAnalytics, v.ExchangeID, v.Symbol, v.Source)
-}
-
-// Funding implements converters.Rows.
-func (f *firstRow) Funding(v *marketdata.Funding) error {
-	return f.take(marketdata.KindFunding, v.ExchangeID, v.Symbol, v.Source)
-}
-
-// OpenInterest implements converters.Rows.
-func (f *firstRow) OpenInterest(v *marketdata.OpenInterest) error {
-	return f.take(marketdata.KindOpenInterest, v.ExchangeID, v.Symbol, v.Source)
-}
-
-// Liquidation implements converters.Rows.
-func (f *firstRow) Liquidation(v *marketdata.Liquidation) error {
-	return f.take(marketdata.KindLiquidation, v.ExchangeID, v.Symbol, v.Source)
-}
-
-// Book implements converters.Rows.
-func (f *firstRow) Book(v *marketdata.Book) error {
-	return f.take(marketdata.KindBook, v.ExchangeID, v.Symbol, v.Source)
 }

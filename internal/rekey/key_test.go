@@ -27,7 +27,7 @@ func (c awayConverter) Convert(_ string, r *connect.Record, _ time.Time, rows co
 	case time.Now().Before(c.back):
 		return connect.Retriable(errors.New("the registry is away"))
 	}
-	return rows.Trade(&marketdata.Trade{ExchangeID: "e", Symbol: string(r.Value)})
+	return rows.Row(&marketdata.Trade{ExchangeID: "e", Symbol: string(r.Value)})
 }
 
 // TestKeysWaitForTheConverter: a record that cannot be read now is waited for, and
