@@ -11,13 +11,10 @@ import (
 )
 
 // onlyTrade keeps the one row of a record.
-type onlyTrade struct {
-	converters.Rows
-	got marketdata.Trade
-}
+type onlyTrade struct{ got marketdata.Trade }
 
-func (o *onlyTrade) Trade(v *marketdata.Trade) error {
-	o.got = *v
+func (o *onlyTrade) Row(v marketdata.Row) error {
+	o.got = *v.(*marketdata.Trade)
 	return nil
 }
 
