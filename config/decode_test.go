@@ -238,11 +238,11 @@ func TestDecodeWorker(t *testing.T) {
 	var w struct {
 		Listeners string `json:"listeners"`
 	}
-	d, err := DecodeWorker(map[string]string{"listeners": "x", "group.id": "connect", "config.storage.topic": "c", "plugin.path": "/p"}, &w)
+	d, err := DecodeWorker(map[string]string{"listeners": "x", "group.id": "connect", "offset.storage.topic": "c", "plugin.path": "/p"}, &w)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"config.storage.topic", "group.id", "plugin.path"}; !slices.Equal(d.NoEffect, want) {
+	if want := []string{"group.id", "offset.storage.topic", "plugin.path"}; !slices.Equal(d.NoEffect, want) {
 		t.Errorf("without effect: %v, want %v", d.NoEffect, want)
 	}
 	if _, err := DecodeWorker(map[string]string{"listener": "x"}, &w); err == nil || err.Error() != "listener: unknown key; did you mean listeners?" {

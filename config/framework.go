@@ -27,7 +27,7 @@ var (
 		"key.converter", "key.converter.*",
 		"value.converter", "value.converter.*",
 		"header.converter", "header.converter.*",
-		"config.storage.*", "offset.storage.*", "status.storage.*",
+		"offset.storage.*", "status.storage.partitions", "status.storage.replication.factor",
 		"offset.flush.interval.ms", "offset.flush.timeout.ms",
 		"plugin.path", "plugin.discovery", "config.providers", "config.providers.*",
 		"connector.client.config.override.policy",

@@ -160,6 +160,17 @@ func eachLedger(path string, args []string, f func(name string, admin *timescale
 }
 
 func withLedger(c *connectorConfig, f func(string, *timescalesink.Admin) error) error {
+	err := withAdmin(c, func(admin *timescalesink.Admin) error { return f(c.name, admin) })
+	if errors.Is(err, errNoLedger) {
+		return fmt.Errorf("a %s keeps no dead letters of its own; look into errors.deadletterqueue.topic.name", c.plugin.Class)
+	}
+	return err
+}
+
+var errNoLedger = errors.New("it keeps no ledger; the offsets of its groups are Kafka's own")
+
+// withAdmin hands f what a connector's target knows of itself.
+func withAdmin(c *connectorConfig, f func(*timescalesink.Admin) error) error {
 	target, err := c.plugin.New(c.name, c.target, connect.Env{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
@@ -167,9 +178,9 @@ func withLedger(c *connectorConfig, f func(string, *timescalesink.Admin) error) 
 	defer target.Close()
 	keeper, ok := target.(ledgerKeeper)
 	if !ok {
-		return fmt.Errorf("a %s keeps no dead letters of its own; look into errors.deadletterqueue.topic.name", c.plugin.Class)
+		return fmt.Errorf("a %s: %w", c.plugin.Class, errNoLedger)
 	}
-	return f(c.name, keeper.Admin())
+	return f(keeper.Admin())
 }
 
 // lettersPage is how many dead letters are in memory at a time.

@@ -217,7 +217,7 @@ func (d *demo) startConnector(ctx context.Context) (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.process, err = newProcess(ctx, l, l.process.logger(d.stack.log, l.redactor)); err != nil {
+	if d.process, err = newProcess(ctx, l, l.process.logger(d.stack.log, l.redactor, l.levels)); err != nil {
 		return nil, errors.New(l.redactor.Redact(err.Error()))
 	}
 	d.screen.fact("connector", "%s, log in %s", strings.Join(d.process.server.URLs(), ", "), d.stack.log.Name())
@@ -242,12 +242,7 @@ func (d *demo) waitAssigned(ctx context.Context) error {
 	defer d.screen.progressDone()
 	want := len(d.publish.ends.partitions())
 	for {
-		held := 0
-		for _, r := range d.process.connectors {
-			for _, task := range r.worker.Status().Tasks {
-				held += len(task.Partitions)
-			}
-		}
+		held := d.process.herder.Partitions()
 		if held >= want {
 			return nil
 		}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/goccy/go-yaml"
@@ -134,6 +135,11 @@ func TestComposeFiles(t *testing.T) {
 		if services[name] == nil {
 			t.Errorf("no service %s", name)
 		}
+	}
+	// Without --insecure the connector refuses a listener that others can reach.
+	command, _ := at(t, services["connector"], "command").([]any)
+	if l.process.checkSecurity(l.credentials) == nil || !slices.Contains(command, any("--insecure")) {
+		t.Errorf("the connector's command is %v", command)
 	}
 	for name, service := range services {
 		ports, _ := at(t, service, "ports").([]any)

@@ -6,8 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
-	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -50,7 +49,9 @@ func (c *ingestConfig) Validate() error {
 	for _, l := range c.Listeners {
 		if err := rest.CheckListener(l); err != nil {
 			bad("publish.listeners: %w", err)
-		} else if c.TokensPath == "" && !isLoopback(l) {
+		} else if strings.HasPrefix(l, "https:") {
+			bad("publish.listeners: %s: only http:// is served there; put a proxy before it for TLS", l)
+		} else if c.TokensPath == "" && !rest.IsLoopback(l) {
 			bad("publish.listeners: %s can be reached from elsewhere, and everyone there could publish: set publish.tokens.path, or listen on http://127.0.0.1:PORT", l)
 		}
 	}
@@ -76,17 +77,6 @@ func (c *ingestConfig) Validate() error {
 		bad("publish.records.per.second: %g is outside 0..1000000000", c.RecordsPerSecond)
 	}
 	return errors.Join(errs...)
-}
-
-// isLoopback says whether a listener can be reached from this machine alone. A
-// name counts only where it is localhost: who knows what another resolves to.
-func isLoopback(listener string) bool {
-	u, err := url.Parse(listener)
-	if err != nil {
-		return false
-	}
-	ip, err := netip.ParseAddr(u.Hostname())
-	return u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // readTokens gives nil where none are asked for.

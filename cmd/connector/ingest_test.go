@@ -141,11 +141,13 @@ shutdown.timeout.ms: 3000
 		code, body, err := post(t.Context(), url, "", price(1))
 		answer <- fmt.Sprint(code, " ", body, err)
 	}()
-	conn, err := silent.Accept() // the request asks for its topic
-	if err != nil {
-		t.Fatal(err)
+	for range 3 { // the two topics of the process, and the request asks for its own
+		conn, err := silent.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
 	}
-	defer conn.Close()
 	p.signal(t, syscall.SIGTERM)
 	if got := <-answer; !strings.HasPrefix(got, `503 {"accepted":0,"rejected":[],"unsent":[{"index":0,`) {
 		t.Errorf("the answer is %s", got)
@@ -171,7 +173,7 @@ func TestIngestConfiguration(t *testing.T) {
 		{"http://0.0.0.0:8084", "", "can be reached from elsewhere"},
 		{"http://192.0.2.1:8084", "", "can be reached from elsewhere"},
 		{"http://localhost.example.com:8084", "", "can be reached from elsewhere"},
-		{"https://127.0.0.1:8084", "", "publish.listeners: \"https://127.0.0.1:8084\": only http:// is served here"},
+		{"https://127.0.0.1:8084", "", "publish.listeners: https://127.0.0.1:8084: only http:// is served there"},
 		{good, "publish.layout: exchange", `publish.layout: "exchange" is refused`},
 		{good, "publish.buffer.bytes: 1", "publish.buffer.bytes: 1 is outside"},
 		{good, "publish.request.timeout.ms: 1", "publish.request.timeout.ms: 1 is outside 1000..600000"},
@@ -190,11 +192,6 @@ func TestIngestConfiguration(t *testing.T) {
 			t.Errorf("%s %s: exit code %d, %s%s; want %s", tt.listener, tt.more, code, out, errOut, tt.want)
 		}
 	}
-	for _, loopback := range []string{"http://127.0.0.1:0", "http://[::1]:0", "http://localhost:0"} {
-		if !isLoopback(loopback) {
-			t.Errorf("%s is refused", loopback)
-		}
-	}
 }
 
 // What comes over HTTP has its share of the memory limit.
@@ -204,7 +201,9 @@ func TestMemoryLimitOfIngest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := memoryLimit(l), int64(baseMemoryBytes+2_000_000+3*5000); got != want {
-		t.Errorf("the limit is %d, want %d", got, want)
+	var limit int64
+	m := memoryBudget{limit: func(n int64) { limit = n }}
+	if m.base(l); limit != baseMemoryBytes+2_000_000+3*5000 {
+		t.Errorf("the limit is %d", limit)
 	}
 }

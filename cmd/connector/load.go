@@ -1,8 +1,10 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/qicore/tickconnect/config"
 	"github.com/qicore/tickconnect/connect"
 	redpandasource "github.com/qicore/tickconnect/connectors/redpanda-source"
+	"github.com/qicore/tickconnect/internal/rest"
 	"github.com/qicore/tickconnect/internal/worker"
 	"github.com/qicore/tickconnect/publish/ingest"
 )
@@ -28,11 +31,16 @@ type loaded struct {
 	// err is what is wrong with the keys of the process.
 	err      error
 	redactor *config.Redactor
+	levels   *levels
+	// credentials and tls are those of the HTTP API.
+	credentials *rest.Credentials
+	tls         *tls.Config
 }
 
 // connectorConfig is one connector of the file.
 type connectorConfig struct {
 	name     string
+	props    map[string]string // as they were written
 	settings worker.Settings
 	source   redpandasource.Config
 	// plugin and target are unset where connector.class names no plugin.
@@ -55,6 +63,7 @@ func load(path string) (*loaded, error) {
 	}
 	l.decoded, l.err = config.DecodeWorker(file.Worker, &l.process, &l.client, &l.ingest)
 	l.redactor.Add(l.decoded.Secrets...)
+	l.levels = newLevels(l.process.LogLevel)
 	if l.client.GroupInstanceID == "" {
 		// Without a host name the groups have dynamic members.
 		l.client.GroupInstanceID, _ = os.Hostname()
@@ -65,6 +74,12 @@ func load(path string) (*loaded, error) {
 	if l.err == nil {
 		l.tokens, l.err = l.ingest.readTokens()
 	}
+	if l.err == nil {
+		l.credentials, l.err = l.process.credentials()
+	}
+	if l.err == nil {
+		l.tls, l.err = l.process.tls()
+	}
 	for _, c := range file.Connectors {
 		l.connectors = append(l.connectors, l.connector(c))
 	}
@@ -72,7 +87,7 @@ func load(path string) (*loaded, error) {
 }
 
 func (l *loaded) connector(from config.Connector) *connectorConfig {
-	c := &connectorConfig{name: from.Name, settings: worker.DefaultSettings(), source: redpandasource.DefaultConfig()}
+	c := &connectorConfig{name: from.Name, props: from.Props, settings: worker.DefaultSettings(), source: redpandasource.DefaultConfig()}
 	plugin, err := findPlugin(from.Props["connector.class"])
 	if err != nil {
 		c.err = fmt.Errorf("connector.class: %w", err)
@@ -84,19 +99,42 @@ func (l *loaded) connector(from config.Connector) *connectorConfig {
 	}
 	c.decoded, c.err = config.Decode(from.Props, &named, &c.settings, &c.source, c.target)
 	l.redactor.Add(c.decoded.Secrets...)
-	if c.err != nil {
-		return c
-	}
 	var errs []error
 	if named.Name != "" && named.Name != c.name {
 		errs = append(errs, fmt.Errorf("name: %q is not the connector's name in the file, %s; leave the key out", named.Name, c.name))
 	}
-	c.err = errors.Join(append(errs, c.settings.Validate(), c.source.Validate(), c.target.Validate())...)
+	errs = append(errs, c.settings.Validate(), c.source.Validate(), c.target.Validate())
+	c.err = joinByKey(c.err, errors.Join(errs...))
 	if dlq := c.settings.DLQTopic; c.err == nil && dlq != "" && c.source.Matches(dlq) {
 		c.err = fmt.Errorf("errors.deadletterqueue.topic.name: %s is one of the topics that this connector reads: "+
 			"each dead letter would become the next one; choose another name", dlq)
 	}
 	return c
+}
+
+// joinByKey adds to the first error what the second says of other keys: one that could
+// not be read kept its default.
+func joinByKey(first, second error) error {
+	bad := map[string]bool{}
+	for _, text := range lines(first) {
+		key, _, _ := strings.Cut(text, ":")
+		bad[key] = true
+	}
+	errs := []error{first}
+	for _, text := range lines(second) {
+		if key, _, _ := strings.Cut(text, ":"); !bad[key] {
+			errs = append(errs, errors.New(text))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// named gives the keys as they were written, with the connector's name, as REST has
+// them.
+func (c *connectorConfig) named() map[string]string {
+	props := maps.Clone(c.props)
+	props["name"] = c.name
+	return props
 }
 
 // check joins all that is wrong, without secrets. Each message names the

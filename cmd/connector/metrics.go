@@ -24,15 +24,17 @@ func newRegistry() *prometheus.Registry {
 	return registry
 }
 
-// registerCounters adds what a timescale-sink counts beside its ledger.
-func registerCounters(registry prometheus.Registerer, connector string, target connect.Connector) {
+// registerCounters adds what a timescale-sink counts beside its ledger. What it gives
+// takes that away again.
+func registerCounters(registry prometheus.Registerer, connector string, target connect.Connector) (unregister func()) {
 	counting, ok := target.(interface {
 		Counters() *timescalesink.Counters
 	})
 	if !ok {
-		return
+		return func() {}
 	}
 	c := counting.Counters()
+	var all []prometheus.Collector
 	for _, m := range []struct {
 		name, help string
 		value      *atomic.Int64
@@ -49,8 +51,14 @@ func registerCounters(registry prometheus.Registerer, connector string, target c
 		{"tickconnect_quote_amounts_total", "Records with an amount that is in the quote currency.", &c.QuoteAmounts},
 		{"tickconnect_producer_gaps_total", "Records in which a producer says that messages before them may be missing.", &c.ProducerGaps},
 	} {
-		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: m.name, Help: m.help, ConstLabels: prometheus.Labels{"connector": connector},
 		}, func() float64 { return float64(m.value.Load()) }))
+	}
+	registry.MustRegister(all...)
+	return func() {
+		for _, c := range all {
+			registry.Unregister(c)
+		}
 	}
 }

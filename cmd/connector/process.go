@@ -5,61 +5,86 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/qicore/tickconnect/config"
 	"github.com/qicore/tickconnect/connect"
 	redpandasource "github.com/qicore/tickconnect/connectors/redpanda-source"
+	"github.com/qicore/tickconnect/internal/herder"
 	"github.com/qicore/tickconnect/internal/rest"
 	"github.com/qicore/tickconnect/internal/worker"
 )
 
 // process is what one replica runs: its connectors and its HTTP server.
 type process struct {
-	loaded     *loaded
-	log        *slog.Logger
-	server     *rest.Server
-	ingest     *ingestServer // nil where it is off
-	kafka      *redpandasource.Log
-	connectors []*runner
-	stopping   atomic.Bool
+	loaded   *loaded
+	log      *slog.Logger
+	registry *prometheus.Registry
+	metrics  *worker.Metrics
+	server   *rest.Server
+	ingest   *ingestServer // nil where it is off
+	kafka    *redpandasource.Log
+	herder   *herder.Herder
+	memory   memoryBudget
+	stopping atomic.Bool
 }
 
 // runner is one connector that runs.
 type runner struct {
-	name   string
-	worker *worker.Worker
+	*worker.Worker
 	source *redpandasource.Source
-	// ended says why the connector runs no more, though the process does.
-	ended atomic.Pointer[string]
+	gone   func() // takes it out of the metrics and the memory's budget
 }
+
+var _ herder.Runner = (*runner)(nil)
 
 // newProcess makes everything that a checked configuration asks for and binds
 // the listeners, so that what cannot work is said before anything starts. It
 // waits neither for the brokers nor for a target.
 func newProcess(ctx context.Context, l *loaded, log *slog.Logger) (_ *process, err error) {
-	p := &process{loaded: l, log: log}
+	p := &process{loaded: l, log: log, registry: newRegistry(), memory: memoryBudget{limit: limitMemory}}
 	defer func() {
 		if err != nil {
 			p.close()
 		}
 	}()
-	registry := newRegistry()
-	metrics := worker.NewMetrics(registry)
+	p.metrics = worker.NewMetrics(p.registry)
+	p.memory.base(l)
 	if p.kafka, err = redpandasource.OpenLog(l.client, log); err != nil {
 		return nil, err
 	}
+	kafka, err := l.client.KafkaOptions()
+	if err != nil {
+		return nil, err
+	}
+	file := make([]herder.Connector, 0, len(l.connectors))
 	for _, c := range l.connectors {
-		r, err := newRunner(l, c, registry, metrics, log)
+		r, err := p.newRunner(c) // to see that it can be made
+		if err == nil {
+			err = r.Close()
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.name, err)
 		}
-		p.connectors = append(p.connectors, r)
+		file = append(file, herder.Connector{Name: c.name, Config: c.named()})
 	}
+	p.herder = herder.New(herder.Options{
+		Replica:     l.client.GroupInstanceID,
+		WorkerID:    func() string { return l.process.workerID(l.client.GroupInstanceID, p.server.URLs()) },
+		ConfigTopic: l.process.ConfigTopic, StatusTopic: l.process.StatusTopic, Replication: int16(l.process.ConfigReplication),
+		Session: l.client.SessionTimeout(), Heartbeat: l.client.SessionTimeout() / 4,
+		Kafka: func(opts ...kgo.Opt) (*kgo.Client, error) {
+			return kgo.NewClient(append(slices.Clone(kafka), opts...)...)
+		},
+		File: file, Make: p.make, SetLevel: l.levels.set, Redact: l.redactor.Redact, Log: log,
+	})
 	b := thisBuild()
 	p.server, err = rest.Listen(ctx, rest.Options{
 		Listeners:        l.process.Listeners,
@@ -67,36 +92,75 @@ func newProcess(ctx context.Context, l *loaded, log *slog.Logger) (_ *process, e
 		Root:             rest.Root{Version: b.Version, Commit: b.Commit},
 		ClusterID:        p.clusterID,
 		Health:           p.health,
-		Metrics:          registry,
+		Metrics:          p.registry,
+		Connect:          connectAPI{p.herder, p},
+		Loggers:          l.levels,
+		Credentials:      l.credentials,
+		TLS:              l.tls,
 		Log:              log,
 	})
-	if err == nil && l.ingest.on() {
-		p.ingest, err = newIngestServer(ctx, l, registry, log)
+	if err != nil {
+		return nil, err
+	}
+	if l.ingest.on() {
+		p.ingest, err = newIngestServer(ctx, l, p.registry, log)
 	}
 	return p, err
 }
 
-func newRunner(l *loaded, c *connectorConfig, registry prometheus.Registerer, metrics *worker.Metrics, log *slog.Logger) (*runner, error) {
-	target, err := c.plugin.New(c.name, c.target, connect.Env{Log: log})
+// make makes a connector from a configuration as it was sent.
+func (p *process) make(name string, props map[string]string) (herder.Runner, error) {
+	c := p.loaded.connector(config.Connector{Name: name, Props: props})
+	if c.err != nil {
+		return nil, c.err
+	}
+	return p.newRunner(c)
+}
+
+func (p *process) newRunner(c *connectorConfig) (*runner, error) {
+	target, err := c.plugin.New(c.name, c.target, connect.Env{Log: p.log})
 	if err != nil {
 		return nil, err
 	}
-	source, err := redpandasource.New(c.name, l.client, c.source, log)
+	source, err := redpandasource.New(c.name, p.loaded.client, c.source, p.log)
 	if err != nil {
 		return nil, errors.Join(err, target.Close())
 	}
 	w, err := worker.New(c.name, c.settings, source, target, worker.Options{
-		Log:           log,
-		Metrics:       metrics,
+		Log:           p.log,
+		Metrics:       p.metrics,
 		Publisher:     source.Publisher(),
 		InitialClaims: source.InitialClaims,
-		Redact:        l.redactor.Redact,
+		Redact:        p.loaded.redactor.Redact,
 	})
 	if err != nil {
 		return nil, errors.Join(err, source.Close(), target.Close())
 	}
-	registerCounters(registry, c.name, target)
-	return &runner{name: c.name, worker: w, source: source}, nil
+	unregister := registerCounters(p.registry, c.name, target)
+	p.memory.add(c)
+	return &runner{w, source, func() {
+		unregister()
+		w.Forget()
+		p.memory.remove(c)
+	}}, nil
+}
+
+// Close implements herder.Runner.
+func (r *runner) Close() error {
+	r.gone()
+	return r.source.Close()
+}
+
+// Topics implements herder.Runner.
+func (r *runner) Topics() []string { return r.source.Topics() }
+
+// Problem implements herder.Runner.
+func (r *runner) Problem() string {
+	if err := r.source.Health(); err != nil {
+		return firstLine(err.Error())
+	}
+	status := r.Status()
+	return status.Problem()
 }
 
 // run moves records until ctx ends. Then it stops fetching, stores what was
@@ -121,9 +185,7 @@ func (p *process) run(ctx context.Context) error {
 		p.log.Info("serving ingest", "listeners", strings.Join(p.ingest.urls, ","))
 		running.Go(func() { ingestErr = p.runIngest(ctx) })
 	}
-	for _, r := range p.connectors {
-		running.Go(func() { p.runConnector(ctx, r) })
-	}
+	running.Go(func() { p.herder.Run(ctx) })
 	<-ctx.Done()
 	p.stopping.Store(true)
 	p.log.Info("stopping", "within", p.loaded.process.ShutdownTimeout)
@@ -147,28 +209,7 @@ func (p *process) run(ctx context.Context) error {
 	return errors.Join(late, <-served)
 }
 
-func (p *process) runConnector(ctx context.Context, r *runner) {
-	err := r.worker.Run(ctx)
-	if ctx.Err() != nil {
-		if err != nil {
-			p.log.Warn("the connector did not stop cleanly", "connector", r.name, "err", err)
-		}
-		return
-	}
-	reason := "it ended by itself"
-	if err != nil {
-		reason = p.loaded.redactor.Redact(err.Error())
-	}
-	r.ended.Store(&reason)
-	p.log.Error("the connector has ended; restart the process once this is mended", "connector", r.name, "err", reason)
-}
-
 func (p *process) close() {
-	for _, r := range p.connectors {
-		if err := r.source.Close(); err != nil {
-			p.log.Warn("closing a source", "connector", r.name, "err", err)
-		}
-	}
 	if p.kafka != nil {
 		p.kafka.Close()
 	}
@@ -195,12 +236,7 @@ func (p *process) health() rest.Health {
 	if p.stopping.Load() {
 		return rest.Health{Status: "unhealthy", Message: "The process is stopping."}
 	}
-	var problems []string
-	for _, r := range p.connectors {
-		if problem := r.problem(); problem != "" {
-			problems = append(problems, r.name+": "+problem)
-		}
-	}
+	problems := p.herder.Problems()
 	if p.ingest != nil && p.ingest.ended.Load() {
 		problems = append(problems, "publish.listeners: the HTTP ingest has ended")
 	}
@@ -208,19 +244,6 @@ func (p *process) health() rest.Health {
 		return rest.Health{Status: "unhealthy", Message: p.loaded.redactor.Redact(strings.Join(problems, "; "))}
 	}
 	return rest.Health{Healthy: true, Status: "healthy", Message: "Worker has completed startup and is ready to handle requests."}
-}
-
-// problem says in one line what is wrong with the connector in this replica, or
-// is "".
-func (r *runner) problem() string {
-	if ended := r.ended.Load(); ended != nil {
-		return "ended: " + firstLine(*ended)
-	}
-	if err := r.source.Health(); err != nil {
-		return firstLine(err.Error())
-	}
-	status := r.worker.Status()
-	return status.Problem()
 }
 
 func firstLine(s string) string {

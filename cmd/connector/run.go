@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -11,6 +10,7 @@ import (
 
 func newRunCommand() *cobra.Command {
 	var path string
+	var insecure bool
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the connectors of a configuration file",
@@ -20,14 +20,15 @@ func newRunCommand() *cobra.Command {
 			"there are waited for.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return run(cmd.Context(), path, cmd.ErrOrStderr())
+			return run(cmd.Context(), path, insecure, cmd.ErrOrStderr())
 		},
 	}
 	addConfigFlag(cmd, &path)
+	cmd.Flags().BoolVar(&insecure, "insecure", false, "open listeners that others can reach without a password or TLS")
 	return cmd
 }
 
-func run(ctx context.Context, path string, logTo io.Writer) error {
+func run(ctx context.Context, path string, insecure bool, logTo io.Writer) error {
 	l, err := load(path)
 	if err != nil {
 		return err
@@ -35,10 +36,13 @@ func run(ctx context.Context, path string, logTo io.Writer) error {
 	if err := l.check(); err != nil {
 		return err
 	}
-	if len(l.connectors) == 0 && !l.ingest.on() {
-		return fmt.Errorf("%s has no connector; add one under connectors, or set publish.listeners to take records over HTTP", path)
+	if err := l.process.checkSecurity(l.credentials); err != nil && !insecure {
+		return err
 	}
-	log := l.process.logger(logTo, l.redactor)
+	log := l.process.logger(logTo, l.redactor, l.levels)
+	if len(l.connectors) == 0 && !l.ingest.on() {
+		log.Info("the file has no connector: those run that are made over REST", "file", path)
+	}
 	if len(l.decoded.NoEffect) > 0 {
 		log.Info("keys without effect here", "keys", l.decoded.NoEffect)
 	}
@@ -47,7 +51,6 @@ func run(ctx context.Context, path string, logTo io.Writer) error {
 			log.Info("keys without effect here", "connector", c.name, "keys", c.decoded.NoEffect)
 		}
 	}
-	limitMemory(l)
 	p, err := newProcess(ctx, l, log)
 	if err == nil {
 		err = p.run(ctx)

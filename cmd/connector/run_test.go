@@ -30,10 +30,15 @@ type stack struct {
 
 func newStack(t *testing.T) *stack {
 	t.Helper()
+	return newStackOn(t, testenv.Broker(t))
+}
+
+func newStackOn(t *testing.T, brokers []string) *stack {
+	t.Helper()
 	url, schema := testenv.Schema(t)
-	s := &stack{brokers: testenv.Broker(t), url: url, schema: schema}
+	s := &stack{brokers: brokers, url: url, schema: schema}
 	var err error
-	s.producer, err = kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	s.producer, err = kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.UnknownTopicRetries(-1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -348,8 +353,9 @@ connectors:
 			resp.Body.Close()
 		}
 	}()
-	// The connector's source asks over one connection, the request over another.
-	for range 2 {
+	// The two topics of the process are asked for over one connection each, the request
+	// over a third.
+	for range 3 {
 		conn, err := silent.Accept()
 		if err != nil {
 			t.Fatal(err)

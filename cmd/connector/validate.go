@@ -92,7 +92,10 @@ func newValidateCommand() *cobra.Command {
 func validate(ctx context.Context, l *loaded, offline bool, timeout time.Duration) *report {
 	r := &report{File: l.path, Findings: l.findings()}
 	if len(l.connectors) == 0 && !l.ingest.on() {
-		r.Findings = append(r.Findings, finding{levelError, "connectors", "the file has no connector", "add one under connectors"})
+		r.Findings = append(r.Findings, finding{levelWarning, "connectors", "the file has no connector", "add one under connectors, or make one over REST once it runs"})
+	}
+	for _, text := range lines(l.process.checkSecurity(l.credentials)) {
+		r.Findings = append(r.Findings, finding{levelWarning, "listeners", text, ""})
 	}
 	for _, c := range l.connectors {
 		cr := connectorReport{Name: c.name, Class: c.plugin.Class, Findings: c.findings()}

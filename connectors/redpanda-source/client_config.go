@@ -201,7 +201,8 @@ func (c *ClientConfig) tlsConfig() (*tls.Config, error) {
 	return t, nil
 }
 
-func (c *ClientConfig) sessionTimeout() time.Duration {
+// SessionTimeout is after how long without a heartbeat a member counts as dead.
+func (c *ClientConfig) SessionTimeout() time.Duration {
 	return time.Duration(c.SessionTimeoutMs) * time.Millisecond
 }
 

@@ -49,7 +49,7 @@ func (c *ClientConfig) saramaConfig(metadataMaxAge time.Duration) (*sarama.Confi
 	s.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{spread{}}
 	s.Consumer.Group.Rebalance.Timeout = c.rebalanceTimeout()
 	s.Consumer.Group.Rebalance.Retry.Backoff = 100 * time.Millisecond
-	s.Consumer.Group.Session.Timeout = c.sessionTimeout()
+	s.Consumer.Group.Session.Timeout = c.SessionTimeout()
 	s.Consumer.Group.Heartbeat.Interval = c.heartbeatInterval()
 	s.Consumer.Group.InstanceId = c.GroupInstanceID
 

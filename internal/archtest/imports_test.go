@@ -37,7 +37,8 @@ var allowed = map[string][]string{
 	"internal/e2e":               {"connectors/timescale-sink", "connect", "marketdata", "publish", "internal/devstack"},
 	"internal":                   {"connect", "marketdata"},
 	"internal/devstack":          {},
-	"internal/rest":              {"internal/worker", "connect", "config"},
+	"internal/herder":            {"internal/worker", "connect"},
+	"internal/rest":              {"internal/herder", "internal/worker", "connect", "config"},
 	"internal/worker":            {"connect"},
 	"marketdata":                 {"connect"},
 	"mcpbridge":                  {"connect", "marketdata"},
@@ -61,7 +62,7 @@ var homes = []struct {
 	{"github.com/jackc/pgx/v5/stdlib", []string{"connectors/timescale-sink", "internal/devstack", "internal/bench", "mcpbridge", "cmd"}},
 	{"github.com/jackc/pgx", []string{"connectors/timescale-sink", "internal/devstack", "internal/bench", "mcpbridge"}},
 	{"github.com/twmb/franz-go/pkg/kfake", []string{"internal/devstack"}},
-	{"github.com/twmb/franz-go", []string{"connectors/redpanda-source", "publish", "cmd", "internal/rekey", "converters/schemas", "internal/devstack", "internal/bench"}},
+	{"github.com/twmb/franz-go", []string{"connectors/redpanda-source", "publish", "cmd", "internal/rekey", "internal/herder", "converters/schemas", "internal/devstack", "internal/bench"}},
 	{"github.com/goccy/go-yaml", []string{"config"}},
 	{"github.com/spf13/cobra", []string{"cmd"}},
 }

@@ -131,7 +131,7 @@ func TestMessagesAreDocumented(t *testing.T) {
 	page := readFile(t, filepath.Join(dir, "docs/operations.md"))
 	found := 0
 	eachGoFile(t, dir, func(rel string, file *ast.File) {
-		speaks := slices.ContainsFunc([]string{"connectors/", "internal/worker/", "internal/rest/", "publish/ingest/", "cmd/connector/"},
+		speaks := slices.ContainsFunc([]string{"connectors/", "internal/worker/", "internal/herder/", "internal/rest/", "publish/ingest/", "cmd/connector/"},
 			func(folder string) bool { return strings.HasPrefix(rel, folder) })
 		if !speaks || strings.HasSuffix(rel, "_test.go") || strings.HasPrefix(rel, "cmd/connector/demo") {
 			return

@@ -23,8 +23,8 @@ func hostPort(listener string) (string, error) {
 	switch {
 	case err != nil, u.Port() == "", strings.Trim(u.Path, "/") != "":
 		return "", fmt.Errorf("%q is not an address such as http://127.0.0.1:8083", listener)
-	case u.Scheme != "http":
-		return "", fmt.Errorf("%q: only http:// is served here; put a proxy before it for TLS", listener)
+	case u.Scheme != "http" && u.Scheme != "https":
+		return "", fmt.Errorf("%q: only http:// and https:// are served here", listener)
 	}
 	return u.Host, nil
 }
@@ -54,5 +54,6 @@ func Bind(ctx context.Context, listener string) (net.Listener, string, error) {
 		l.Close()
 		return nil, "", err
 	}
-	return l, "http://" + net.JoinHostPort(host, port), nil
+	scheme, _, _ := strings.Cut(listener, ":")
+	return l, scheme + "://" + net.JoinHostPort(host, port), nil
 }

@@ -1,14 +1,16 @@
-// Package rest serves what the process says about itself over HTTP: Kafka
-// Connect's GET / and GET /health, and Prometheus' GET /metrics.
+// Package rest serves Kafka Connect's REST API (that of 4.1, package
+// org.apache.kafka.connect.runtime.rest), and Prometheus' GET /metrics.
 package rest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,12 +27,21 @@ type Options struct {
 	ClusterID func(context.Context) (string, error)
 	Health    func() Health
 	Metrics   prometheus.Gatherer
-	Log       *slog.Logger
+	// Credentials are asked for on Listeners, not on MetricsListeners.
+	Credentials *Credentials
+	// TLS is for listeners with https.
+	TLS *tls.Config
+	// Connect and Loggers are what Kafka Connect's API is over; without Connect there
+	// is none.
+	Connect Connect
+	Loggers Loggers
+	Log     *slog.Logger
 }
 
 // Server holds bound listeners.
 type Server struct {
 	log   *slog.Logger
+	tls   *tls.Config
 	bound []bound
 }
 
@@ -43,9 +54,9 @@ type bound struct {
 // Listen binds all listeners, or none: its error begins with the key that names
 // the one which cannot be had. Requests wait until Serve.
 func Listen(ctx context.Context, opts Options) (*Server, error) {
-	s := &Server{log: opts.Log}
+	s := &Server{log: opts.Log, tls: opts.TLS}
 	metricsApart := len(opts.MetricsListeners) > 0
-	if err := s.bind(ctx, "listeners", opts.Listeners, handler(opts, true, !metricsApart)); err != nil {
+	if err := s.bind(ctx, "listeners", opts.Listeners, opts.Credentials.guard(handler(opts, true, !metricsApart))); err != nil {
 		return nil, err
 	}
 	if err := s.bind(ctx, "metrics.listeners", opts.MetricsListeners, handler(opts, false, true)); err != nil {
@@ -61,7 +72,15 @@ func (s *Server) bind(ctx context.Context, key string, listeners []string, h htt
 			s.Close()
 			return fmt.Errorf("%s: %w", key, err)
 		}
-		s.bound = append(s.bound, bound{listener: l, url: url, handler: h})
+		if strings.HasPrefix(url, "https:") {
+			if s.tls == nil {
+				l.Close()
+				s.Close()
+				return fmt.Errorf("%s: %s needs listeners.https.ssl.certificate.location and listeners.https.ssl.key.location", key, listener)
+			}
+			l = tls.NewListener(l, s.tls)
+		}
+		s.bound = append(s.bound, bound{listener: l, url: url, handler: ownSite(IsLoopback(listener), h)})
 	}
 	return nil
 }
@@ -93,6 +112,8 @@ func (s *Server) Serve(ctx context.Context) error {
 		server := &http.Server{
 			Handler:           b.handler,
 			ReadHeaderTimeout: 10 * time.Second,
+			ReadTimeout:       requestTimeout,
+			WriteTimeout:      requestTimeout + 10*time.Second,
 			IdleTimeout:       2 * time.Minute,
 			MaxHeaderBytes:    64 << 10,
 			ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
@@ -134,6 +155,11 @@ func handler(opts Options, root, metrics bool) http.Handler {
 	if root {
 		mux.Handle("GET /{$}", rootHandler(opts.Root, opts.ClusterID))
 		mux.HandleFunc("/{$}", methodNotAllowed)
+		if opts.Connect != nil {
+			for path, r := range (api{opts.Connect, opts.Loggers}).routes() {
+				mux.Handle(path, afterStart(opts.Connect, r.handler(opts.Log)))
+			}
+		}
 	}
 	if metrics {
 		mux.Handle("GET /metrics", promhttp.HandlerFor(opts.Metrics, promhttp.HandlerOpts{
@@ -141,5 +167,5 @@ func handler(opts Options, root, metrics bool) http.Handler {
 		}))
 		mux.HandleFunc("/metrics", methodNotAllowed)
 	}
-	return mux
+	return withoutSlash(mux)
 }

@@ -204,7 +204,7 @@ func TestCheckListener(t *testing.T) {
 			t.Errorf("%s: %v", good, err)
 		}
 	}
-	for _, bad := range []string{"", "127.0.0.1:8083", "http://127.0.0.1", "https://127.0.0.1:8083", "http://h:port", "http://h:1/path"} {
+	for _, bad := range []string{"", "127.0.0.1:8083", "http://127.0.0.1", "ftp://127.0.0.1:8083", "http://h:port", "http://h:1/path"} {
 		if CheckListener(bad) == nil {
 			t.Errorf("%q was accepted", bad)
 		}

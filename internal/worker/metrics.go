@@ -101,9 +101,8 @@ func (g mirror) Collect(out chan<- prometheus.Metric) {
 
 func (m *Metrics) refresh() {
 	m.mu.Lock()
-	workers := slices.Clone(m.workers)
-	m.mu.Unlock()
-	for _, w := range workers {
+	defer m.mu.Unlock()
+	for _, w := range m.workers {
 		s := w.Status()
 		m.breaker.WithLabelValues(w.name).Set(float64(w.breaker.State()))
 		for _, t := range s.Tasks {
@@ -164,6 +163,18 @@ func (m *Metrics) connector(w *Worker) *connectorMetrics {
 		m: m, name: w.name, tasks: make([]taskTimes, w.settings.TasksMax),
 		lag:         lagGauge{m: m, name: w.name},
 		dlqRequests: m.dlqReq.WithLabelValues(w.name), dlqFailures: m.dlqFail.WithLabelValues(w.name),
+	}
+}
+
+// Forget takes the worker out of the metrics that show a status. Call it when the
+// connector goes away, or before another is made in its place; its counters stay.
+func (w *Worker) Forget() {
+	m := w.opts.Metrics
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.workers = slices.DeleteFunc(m.workers, func(o *Worker) bool { return o == w })
+	for _, g := range []*prometheus.GaugeVec{m.taskStatus, m.partitions, m.eventLag, m.queue, m.breaker, m.lag, m.putAvg, m.putMax} {
+		g.DeletePartialMatch(prometheus.Labels{"connector": w.name})
 	}
 }
 

@@ -1,0 +1,328 @@
+package herder
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Target is what is wanted of a connector, in Kafka Connect's words.
+type Target string
+
+// The targets. A paused connector keeps its place in the status; a stopped one has no
+// tasks. Neither reads: both leave their groups, and go on where the ledger stands.
+const (
+	Started Target = "STARTED"
+	Paused  Target = "PAUSED"
+	Stopped Target = "STOPPED"
+)
+
+// wanted is what is wanted of one connector.
+type wanted struct {
+	config   map[string]string // nil: it was deleted, or was never made
+	file     bool              // the configuration file has it
+	target   Target            // "": started
+	restarts int               // that this process was asked for since it began to read
+	foreign  int64             // offset of the last record that another replica wrote of it
+}
+
+func (w *wanted) state() Target {
+	if w.target == "" {
+		return Started
+	}
+	return w.target
+}
+
+// The keys of the config topic are those of Kafka Connect, as are the values.
+const (
+	connectorKey = "connector-"
+	targetKey    = "target-state-"
+	restartKey   = "restart-connector-"
+	restartTask  = "restart-task-" // ours: Kafka Connect forwards it to the task's worker
+	loggerKey    = "logger-cluster-"
+)
+
+type propertiesValue struct {
+	Properties map[string]string `json:"properties"`
+}
+
+// targetValue has STOPPED beside what workers before Kafka 3.5 know.
+type targetValue struct {
+	State   Target `json:"state"`
+	StateV2 Target `json:"state.v2"`
+}
+
+type restartValue struct {
+	IncludeTasks bool `json:"include-tasks"`
+	OnlyFailed   bool `json:"only-failed"`
+}
+
+type restartTaskValue struct {
+	Worker string `json:"worker"`
+}
+
+type loggerValue struct {
+	Level string `json:"level"`
+}
+
+func configRecord(key string, value any) *kgo.Record {
+	r := &kgo.Record{Key: []byte(key)}
+	if value != nil {
+		r.Value, _ = json.Marshal(value) // of strings and booleans
+	}
+	return r
+}
+
+func connectorRecord(name string, config map[string]string) *kgo.Record {
+	return configRecord(connectorKey+name, propertiesValue{config})
+}
+
+func targetRecord(name string, t Target) *kgo.Record {
+	old := t
+	if t == Stopped {
+		old = Paused
+	}
+	return configRecord(targetKey+name, targetValue{old, t})
+}
+
+// applyConfig takes a record of the config topic. One that cannot be read is what a
+// newer version wrote, or nobody of us.
+func (h *Herder) applyConfig(r *kgo.Record, caughtUp bool) {
+	key := string(r.Key)
+	read := func(prefix string, value any) (name string, ok bool) {
+		name, ok = strings.CutPrefix(key, prefix)
+		if ok && r.Value != nil {
+			if err := json.Unmarshal(r.Value, value); err != nil {
+				h.log.Warn("a record of the config topic cannot be read", "key", key, "offset", r.Offset, "err", err)
+				return "", false
+			}
+		}
+		return name, ok
+	}
+	var properties propertiesValue
+	var target targetValue
+	var restart restartValue
+	var task restartTaskValue
+	var level loggerValue
+	foreign := func(name string) {
+		if replicaOf(r) != h.opts.Replica {
+			h.want(name).foreign = r.Offset
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if name, ok := read(connectorKey, &properties); ok {
+		foreign(name)
+		h.applyConnector(name, properties.Properties)
+	} else if name, ok := read(targetKey, &target); ok {
+		foreign(name)
+		w := h.want(name)
+		w.target = target.State
+		if target.StateV2 != "" {
+			w.target = target.StateV2
+		}
+		h.settle(name)
+	} else if name, ok := read(restartKey, &restart); ok && caughtUp && r.Value != nil {
+		if m := h.managed[name]; m != nil && (!restart.OnlyFailed || m.failed()) {
+			h.want(name).restarts++
+			h.settle(name)
+		}
+	} else if name, ok := read(restartTask, &task); ok && caughtUp && task.Worker == h.opts.Replica && h.managed[name] != nil {
+		h.want(name).restarts++
+		h.settle(name)
+	} else if name, ok := read(loggerKey, &level); ok && level.Level != "" && h.opts.SetLevel != nil {
+		h.opts.SetLevel(name, level.Level)
+	}
+}
+
+// applyConnector takes a connector's configuration; nil deletes it.
+func (h *Herder) applyConnector(name string, config map[string]string) {
+	w := h.want(name)
+	if w.file {
+		if config != nil {
+			h.log.Warn("a connector that was made over REST has the name of one in the configuration file, which counts here", "connector", name)
+		}
+		return
+	}
+	w.config = config
+	if config == nil {
+		w.target = ""
+	}
+	h.settle(name)
+}
+
+// want gives what is wanted of a connector, made where it is not there. The lock is
+// held.
+func (h *Herder) want(name string) *wanted {
+	w := h.wanted[name]
+	if w == nil {
+		w = &wanted{foreign: -1}
+		h.wanted[name] = w
+	}
+	return w
+}
+
+// Errors of requests.
+var (
+	// ErrNotFound: there is no such connector.
+	ErrNotFound = errors.New("not found")
+	// ErrExists: there is such a connector already.
+	ErrExists = errors.New("already exists")
+	// ErrConflict: somebody else changed the connector at the same time.
+	ErrConflict = errors.New("conflicting operation")
+	// ErrFile: the connector is the configuration file's.
+	ErrFile = errors.New("is defined in the configuration file of this worker; change it there")
+)
+
+// Config gives a connector's configuration as it was sent, with its name.
+func (h *Herder) Config(name string) (map[string]string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	w := h.wanted[name]
+	if w == nil || w.config == nil {
+		return nil, ErrNotFound
+	}
+	return maps.Clone(w.config), nil
+}
+
+// TargetOf gives what is wanted of a connector.
+func (h *Herder) TargetOf(name string) (Target, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	w := h.wanted[name]
+	if w == nil || w.config == nil {
+		return "", ErrNotFound
+	}
+	return w.state(), nil
+}
+
+// Create makes a connector. The configuration must be checked.
+func (h *Herder) Create(ctx context.Context, name string, config map[string]string, target Target) error {
+	return h.write(ctx, name, func(w *wanted) ([]*kgo.Record, error) {
+		if w.config != nil {
+			return nil, ErrExists
+		}
+		return []*kgo.Record{targetRecord(name, target), connectorRecord(name, config)}, nil
+	})
+}
+
+// Put makes a connector or replaces its configuration, which must be checked.
+func (h *Herder) Put(ctx context.Context, name string, config map[string]string) (created bool, err error) {
+	err = h.write(ctx, name, func(w *wanted) ([]*kgo.Record, error) {
+		if w.file {
+			return nil, ErrFile
+		}
+		created = w.config == nil
+		return []*kgo.Record{connectorRecord(name, config)}, nil
+	})
+	return created, err
+}
+
+// Delete takes a connector away. Its ledger, and its groups, stay.
+func (h *Herder) Delete(ctx context.Context, name string) error {
+	return h.write(ctx, name, func(w *wanted) ([]*kgo.Record, error) {
+		switch {
+		case w.config == nil:
+			return nil, ErrNotFound
+		case w.file:
+			return nil, ErrFile
+		}
+		return []*kgo.Record{configRecord(connectorKey+name, nil), configRecord(targetKey+name, nil)}, nil
+	})
+}
+
+// SetTarget starts, pauses or stops a connector in all replicas.
+func (h *Herder) SetTarget(ctx context.Context, name string, target Target) error {
+	return h.write(ctx, name, func(w *wanted) ([]*kgo.Record, error) {
+		if w.config == nil {
+			return nil, ErrNotFound
+		}
+		return []*kgo.Record{targetRecord(name, target)}, nil
+	})
+}
+
+// Restart restarts a connector in all replicas, or with onlyFailed in those in which
+// it or a task of it has failed.
+func (h *Herder) Restart(ctx context.Context, name string, includeTasks, onlyFailed bool) error {
+	return h.write(ctx, name, func(w *wanted) ([]*kgo.Record, error) {
+		if w.config == nil {
+			return nil, ErrNotFound
+		}
+		return []*kgo.Record{configRecord(restartKey+name, restartValue{includeTasks, onlyFailed})}, nil
+	})
+}
+
+// RestartTask restarts the connector in the replica that runs a task: tasks of one
+// replica share what reads for them.
+func (h *Herder) RestartTask(ctx context.Context, name string, task int) error {
+	s, err := h.Status(name)
+	if err != nil {
+		return err
+	}
+	for _, t := range s.Tasks {
+		if t.ID == task {
+			return h.write(ctx, name, func(*wanted) ([]*kgo.Record, error) {
+				return []*kgo.Record{configRecord(restartTask+name, restartTaskValue{t.replica})}, nil
+			})
+		}
+	}
+	return fmt.Errorf("task %s-%d: %w", name, task, ErrNotFound)
+}
+
+// SetClusterLevel sets a logger's level in all replicas.
+func (h *Herder) SetClusterLevel(ctx context.Context, logger, level string) error {
+	return h.configs.append(ctx, configRecord(loggerKey+logger, loggerValue{level}))
+}
+
+// write checks a request against what is wanted now, and writes what makes gives.
+// Requests of this replica follow one another; where another replica's got between,
+// the later one counts, and its sender is told.
+func (h *Herder) write(ctx context.Context, name string, makes func(*wanted) ([]*kgo.Record, error)) error {
+	h.writing.Lock()
+	defer h.writing.Unlock()
+	if err := h.configs.catchUp(ctx); err != nil {
+		return err
+	}
+	h.configs.mu.Lock()
+	next := h.configs.next
+	h.configs.mu.Unlock()
+	h.mu.Lock()
+	w := wanted{}
+	if known := h.wanted[name]; known != nil {
+		w = *known
+	}
+	h.mu.Unlock()
+	records, err := makes(&w)
+	if err != nil {
+		return err
+	}
+	for _, r := range records {
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: replicaHeader, Value: []byte(h.opts.Replica)})
+	}
+	if err := h.configs.append(ctx, records...); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if foreign := h.want(name).foreign; foreign >= next && foreign < records[0].Offset {
+		return ErrConflict
+	}
+	return nil
+}
+
+// replicaHeader names the replica that wrote a record.
+const replicaHeader = "tickconnect.replica"
+
+func replicaOf(r *kgo.Record) string {
+	for _, header := range r.Headers {
+		if header.Key == replicaHeader {
+			return string(header.Value)
+		}
+	}
+	return ""
+}

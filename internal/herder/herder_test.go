@@ -1,0 +1,300 @@
+package herder
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/qicore/tickconnect/connect"
+	"github.com/qicore/tickconnect/internal/devstack/testenv"
+	"github.com/qicore/tickconnect/internal/worker"
+)
+
+// bench is where connectors of a test run; it sees that each runs once at a time.
+type bench struct {
+	testing.TB
+	mu      sync.Mutex
+	running map[string]string // the key "what" of the configuration, by replica and name
+	made    int
+	fail    atomic.Bool // connectors end by themselves
+}
+
+type fakeRunner struct {
+	b          *bench
+	name, what string
+}
+
+func (r *fakeRunner) Run(ctx context.Context) error {
+	r.b.mu.Lock()
+	if other, twice := r.b.running[r.name]; twice {
+		r.b.Errorf("%s runs twice: %s and %s", r.name, other, r.what)
+	}
+	r.b.running[r.name] = r.what
+	r.b.mu.Unlock()
+	if r.b.fail.Load() {
+		r.stop()
+		return errors.New("it cannot go on")
+	}
+	<-ctx.Done()
+	r.stop()
+	return nil
+}
+
+func (r *fakeRunner) stop() {
+	r.b.mu.Lock()
+	defer r.b.mu.Unlock()
+	delete(r.b.running, r.name)
+}
+
+func (r *fakeRunner) Status() worker.Status {
+	return worker.Status{Name: r.name, State: worker.StateRunning, Tasks: []worker.TaskStatus{{ID: 0, State: worker.StateUnassigned}}}
+}
+func (r *fakeRunner) Problem() string  { return "" }
+func (r *fakeRunner) Topics() []string { return []string{r.what} }
+func (r *fakeRunner) Close() error     { return nil }
+
+// what gives what a replica runs of a connector; "" for nothing.
+func (b *bench) what(replica, name string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.running[replica+"/"+name]
+}
+
+// safeBuffer is a log that is read while it is written.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *safeBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// start runs a replica until the test ends, or stop is called.
+func (b *bench) start(brokers []string, prefix, replica string, log *safeBuffer, file ...Connector) (h *Herder, stop func()) {
+	b.Helper()
+	h = New(Options{
+		Replica: replica, WorkerID: func() string { return replica + ":1" },
+		ConfigTopic: prefix + "-configs", StatusTopic: prefix + "-status", Replication: -1,
+		Heartbeat: 100 * time.Millisecond, Session: time.Second,
+		Kafka: func(opts ...kgo.Opt) (*kgo.Client, error) {
+			return kgo.NewClient(append(opts, kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(20*time.Millisecond))...)
+		},
+		File: file,
+		Make: func(name string, config map[string]string) (Runner, error) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.made++
+			return &fakeRunner{b, replica + "/" + name, config["what"]}, nil
+		},
+		Redact: func(s string) string { return s }, Log: slog.New(slog.NewTextHandler(log, nil)),
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); h.Run(ctx) }()
+	stop = sync.OnceFunc(func() { cancel(); <-done })
+	b.Cleanup(stop)
+	return h, stop
+}
+
+func newBench(t testing.TB) *bench { return &bench{TB: t, running: map[string]string{}} }
+
+// eventually waits for what happens on other goroutines.
+func (b *bench) eventually(what string, good func() bool) {
+	b.Helper()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !good() {
+		select {
+		case <-deadline:
+			b.Fatalf("in vain: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// TestRunsAsWanted: whatever is asked for, and how fast, over whichever replica, a
+// connector runs at most once in each replica, and in the end as was asked for last.
+func TestRunsAsWanted(t *testing.T) {
+	t.Parallel()
+	for name, brokers := range map[string][]string{"kfake": testenv.Broker(t), "kafka": testenv.Kafka(t)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			prefix := testenv.Topic(t)
+			first, _ := b.start(brokers, prefix, "a", &safeBuffer{})
+			second, _ := b.start(brokers, prefix, "b", &safeBuffer{})
+			ctx := t.Context()
+			random := rand.New(rand.NewPCG(1, 2))
+			for i := range 150 {
+				h := []*Herder{first, second}[random.IntN(2)]
+				name := fmt.Sprint("c", random.IntN(3))
+				var err error
+				switch random.IntN(7) {
+				case 0:
+					err = h.Create(ctx, name, map[string]string{"what": fmt.Sprint(i)}, []Target{Started, Paused, Stopped}[random.IntN(3)])
+				case 1, 2:
+					_, err = h.Put(ctx, name, map[string]string{"what": fmt.Sprint(i)})
+				case 3:
+					err = h.Delete(ctx, name)
+				case 4:
+					err = h.SetTarget(ctx, name, []Target{Started, Paused, Stopped}[random.IntN(3)])
+				case 5:
+					err = h.SetTarget(ctx, name, Started)
+				case 6:
+					err = h.Restart(ctx, name, true, random.IntN(2) == 0)
+				}
+				if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrExists) && !errors.Is(err, ErrConflict) {
+					t.Fatal(err)
+				}
+			}
+			third, _ := b.start(brokers, prefix, "c", &safeBuffer{})
+			third.Wait(ctx)
+			for i := range 3 {
+				name := fmt.Sprint("c", i)
+				want := ""
+				config, err := first.Config(name)
+				if target, _ := first.TargetOf(name); err == nil && target == Started {
+					want = config["what"]
+				}
+				for _, replica := range []string{"a", "b", "c"} {
+					b.eventually(fmt.Sprintf("%s runs %s as %q", replica, name, want), func() bool { return b.what(replica, name) == want })
+				}
+			}
+			if b.made < 20 {
+				t.Errorf("only %d connectors were made", b.made)
+			}
+		})
+	}
+}
+
+// TestConflict: who writes while another replica does learns of it.
+func TestConflict(t *testing.T) {
+	t.Parallel()
+	b, brokers, prefix := newBench(t), testenv.Broker(t), testenv.Topic(t)
+	first, _ := b.start(brokers, prefix, "a", &safeBuffer{})
+	second, _ := b.start(brokers, prefix, "b", &safeBuffer{})
+	between := func(name string) error {
+		return first.write(t.Context(), "x", func(*wanted) ([]*kgo.Record, error) {
+			if _, err := second.Put(t.Context(), name, map[string]string{"what": "b"}); err != nil {
+				t.Fatal(err)
+			}
+			return []*kgo.Record{connectorRecord("x", map[string]string{"what": "a"})}, nil
+		})
+	}
+	if err := first.configs.awaitReady(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := between("other"); err != nil {
+		t.Errorf("another connector's change: %v", err)
+	}
+	if err := between("x"); !errors.Is(err, ErrConflict) {
+		t.Errorf("a change of the same connector: %v", err)
+	}
+}
+
+// TestConfigTopicAway: the connectors of the file run without the config topic;
+// changes are refused as an outage.
+func TestConfigTopicAway(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	log := &safeBuffer{}
+	h, _ := b.start([]string{"127.0.0.1:1"}, "x", "a", log, Connector{"market", map[string]string{"what": "file", "name": "market"}})
+	b.eventually("the connector of the file runs", func() bool { return b.what("a", "market") == "file" })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := h.SetTarget(ctx, "market", Paused); !connect.IsRetriable(err) {
+		t.Errorf("a change: %v", err)
+	}
+	s, err := h.Status("market")
+	if err != nil || s.Connector.State != "RUNNING" || s.Connector.WorkerID != "a:1" || len(s.Tasks) != 1 || s.Tasks[0].State != "RUNNING" {
+		t.Errorf("the status is %+v, %v", s, err)
+	}
+	if !strings.Contains(log.String(), "a topic of this worker cannot be read") {
+		t.Errorf("the log does not say so: %s", log)
+	}
+}
+
+// TestDifferentFiles: a replica with another configuration of the same connector is
+// said, once.
+func TestDifferentFiles(t *testing.T) {
+	t.Parallel()
+	b, brokers, prefix := newBench(t), testenv.Broker(t), testenv.Topic(t)
+	log := &safeBuffer{}
+	b.start(brokers, prefix, "a", log, Connector{"same", map[string]string{"what": "1"}}, Connector{"other", map[string]string{"what": "1"}})
+	b.start(brokers, prefix, "b", &safeBuffer{}, Connector{"same", map[string]string{"what": "1"}}, Connector{"other", map[string]string{"what": "2"}})
+	b.eventually("it is said", func() bool { return strings.Contains(log.String(), "with another configuration") })
+	var beats atomic.Int32
+	reader := newTopic(prefix+"-status", -1, func(opts ...kgo.Opt) (*kgo.Client, error) {
+		return kgo.NewClient(append(opts, kgo.SeedBrokers(brokers...))...)
+	}, slog.New(slog.DiscardHandler), func(r *kgo.Record, caughtUp bool) {
+		if string(r.Key) == "b" && caughtUp {
+			beats.Add(1)
+		}
+	})
+	go reader.run(t.Context())
+	b.eventually("several heartbeats", func() bool { return beats.Load() > 5 })
+	if said := log.String(); strings.Count(said, "with another configuration") != 1 || !strings.Contains(said, "connector=other replica=b") {
+		t.Errorf("the log is %s", said)
+	}
+}
+
+// TestFailed: a connector that ends by itself is FAILED with the reason until it is
+// restarted; a restart of what has failed leaves the others alone.
+func TestFailed(t *testing.T) {
+	t.Parallel()
+	b, brokers := newBench(t), testenv.Broker(t)
+	h, stop := b.start(brokers, testenv.Topic(t), "a", &safeBuffer{})
+	b.fail.Store(true)
+	if err := h.Create(t.Context(), "bad", map[string]string{"what": "x"}, Started); err != nil {
+		t.Fatal(err)
+	}
+	failed := func() bool {
+		s, err := h.Status("bad")
+		return err == nil && s.Connector.State == worker.StateFailed && s.Connector.Trace == "it cannot go on"
+	}
+	b.eventually("it has failed", failed)
+	if p := h.Problems(); len(p) != 1 || p[0] != "bad: ended: it cannot go on" {
+		t.Errorf("the problems are %v", p)
+	}
+	b.fail.Store(false)
+	if err := h.Create(t.Context(), "good", map[string]string{"what": "y"}, Started); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("the other runs", func() bool { return b.what("a", "good") == "y" })
+	made := b.made
+	for _, name := range []string{"good", "bad"} {
+		if err := h.Restart(t.Context(), name, true, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.eventually("it runs again", func() bool { return b.what("a", "bad") == "x" })
+	b.mu.Lock()
+	if b.made != made+1 {
+		t.Errorf("%d connectors were made, want 1", b.made-made)
+	}
+	b.mu.Unlock()
+	stop()
+	if b.what("a", "bad")+b.what("a", "good") != "" {
+		t.Error("connectors run after the end")
+	}
+}
