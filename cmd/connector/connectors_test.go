@@ -1,0 +1,148 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// connectors runs connector connectors against a replica.
+func (p *connectorProcess) connectors(t *testing.T, args ...string) (code int, out, errOut string) {
+	t.Helper()
+	return command(t, append([]string{"connectors", "--url", p.url}, args...)...)
+}
+
+// TestConnectorsCommand: a connector is created from a file, compared, changed, paused,
+// restarted and deleted, with answers for people and for programs.
+func TestConnectorsCommand(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.createTopic(t, "crypto-prices-kraken", 1)
+	s.produce(t, "crypto-prices-kraken", 0, price(0))
+	p := startConnector(t, s.worker(t, "cli"))
+	says := func(code int, part string, args ...string) string {
+		t.Helper()
+		got, out, errOut := p.connectors(t, args...)
+		if got != code || !strings.Contains(out+errOut, part) || strings.Contains(out+errOut, "geheim") {
+			t.Fatalf("%v: exit code %d, want %d and %q:\n%s%s", args, got, code, part, out, errOut)
+		}
+		return out
+	}
+	file := filepath.Join(t.TempDir(), "market.yaml")
+	write := func(more string) {
+		t.Helper()
+		text := fmt.Sprintf("connectors:\n  market:\n    connector.class: timescale-sink\n    topics: crypto-prices-kraken\n    connection.url: %q\n    schema.name: %s\n%s", s.url, s.schema, more)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	says(0, "There is no connector", "list")
+	says(1, "Connector market not found", "describe", "market")
+	write("    tasks.max: 0\n    taks.max: 1\n")
+	for _, verb := range []string{"create", "apply"} {
+		says(1, "tasks.max", verb, "-f", file)
+		says(1, "did you mean", verb, "-f", file)
+	}
+	says(0, "There is no connector", "list")
+	write("    tasks.max: 1\n    connection.password: geheim\n")
+	says(1, "market: new\n  + connection.password: [hidden]", "diff", "-f", file)
+	says(0, "Nothing was changed", "apply", "-f", file, "--dry-run")
+	says(0, "There is no connector", "list")
+	write("    tasks.max: 1\n")
+	says(0, "market: created", "create", "-f", file, "--initial-state", "paused")
+	says(1, "market is there already", "create", "-f", file)
+	says(0, "market: as it runs", "diff", "-f", file)
+	says(0, "market: goes on", "resume", "market")
+	p.until(t, "it runs", "/connectors/market/status", in("RUNNING", "RUNNING"))
+	p.until(t, "one is stored", "/connectors/market/offsets", stored(1))
+	says(0, "crypto-prices-kraken/0  1", "offsets", "market")
+	says(0, "task 0  RUNNING  cli:", "status")
+	says(0, "exactly once", "status", "market")
+	says(0, "topics: crypto-prices-kraken\n", "describe", "market")
+	says(0, "market     RUNNING  1 RUNNING  1         crypto-prices-kraken", "list")
+
+	write("    tasks.max: 2\n")
+	says(1, "market: changed\n  - tasks.max: 1\n  + tasks.max: 2\n", "diff", "-f", file)
+	out := says(1, `"action": "update"`, "diff", "-f", file, "-o", "json")
+	var changes struct {
+		Connectors []change `json:"connectors"`
+	}
+	if err := json.Unmarshal([]byte(out), &changes); err != nil || len(changes.Connectors) != 1 || *changes.Connectors[0].Keys[0].To != "2" {
+		t.Errorf("%v: %s", err, out)
+	}
+	says(0, "Done.", "apply", "-f", file)
+	p.until(t, "it has two tasks", "/connectors/market/status", in("RUNNING", "RUNNING", "RUNNING"))
+	says(0, "market: as it runs", "apply", "-f", file)
+
+	// Kafka Connect's form, beside another file of this product's.
+	second := filepath.Join(t.TempDir(), "second.json")
+	if err := os.WriteFile(second, []byte(`{"name":"second","config":{"connector.class":"timescale-sink","topics":"none","tasks.max":3,"connection.url":"postgres://127.0.0.1:1/d"}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	says(0, "second: new", "apply", "-f", file, "-f", second)
+	says(1, "market is there twice", "apply", "-f", file, "-f", file)
+	says(0, "second: is being stopped", "stop", "second")
+	p.until(t, "stopped", "/connectors/second/status", in("STOPPED"))
+	says(0, "market: is being restarted", "restart", "market")
+	says(0, `"done": "pause"`, "pause", "market", "-o", "json")
+	p.until(t, "paused", "/connectors/market/status", in("PAUSED", "PAUSED", "PAUSED"))
+	says(0, "second: deleted", "delete", "second", "market")
+	says(1, "Connector second not found", "delete", "second")
+	says(0, `"connectors": []`, "list", "-o", "json")
+}
+
+// TestConnectorsCommandFaults: what cannot be asked says what to do.
+func TestConnectorsCommandFaults(t *testing.T) {
+	t.Parallel()
+	empty := writeConfig(t, "bootstrap.servers: h:1\n")
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"list", "--url", "127.0.0.1:8083"}, "--url: \"127.0.0.1:8083\" is not an address such as http://"},
+		{[]string{"list", "--url", "http://127.0.0.1:1"}, "is a replica there? Say where with --url"},
+		{[]string{"list", "--ca", "/nowhere"}, "--ca: open /nowhere"},
+		{[]string{"apply"}, `required flag(s) "filename" not set`},
+		{[]string{"apply", "-f", empty}, "there is no connector in it"},
+		{[]string{"pause"}, "requires at least 1 arg"},
+	} {
+		code, out, errOut := command(t, append([]string{"connectors"}, tt.args...)...)
+		if code != 1 || out != "" || !strings.Contains(errOut, tt.want) {
+			t.Errorf("%v: exit code %d, %s%s; want %s", tt.args, code, out, errOut, tt.want)
+		}
+	}
+}
+
+// TestConnectorsWaitForABusyReplica: what is refused for a moment is asked again, and
+// no other error.
+func TestConnectorsWaitForABusyReplica(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		switch asked {
+		case 1, 2:
+			http.Error(w, `{"error_code":503,"message":"soon"}`, http.StatusServiceUnavailable)
+		case 3:
+			fmt.Fprint(w, "{}")
+		default:
+			http.Error(w, `{"error_code":500,"message":"it broke"}`, http.StatusInternalServerError)
+		}
+	}))
+	defer server.Close()
+	url := server.URL
+	if code, out, errOut := command(t, "connectors", "list", "--url", url); code != 0 || asked != 3 {
+		t.Errorf("exit code %d after %d requests: %s%s", code, asked, out, errOut)
+	}
+	begun := time.Now()
+	if code, _, errOut := command(t, "connectors", "list", "--url", url); code != 1 || asked != 4 || !strings.Contains(errOut, "it broke") {
+		t.Errorf("exit code %d after %d requests and %s: %s", code, asked, time.Since(begun), errOut)
+	}
+}
