@@ -238,8 +238,11 @@ func newConnectorsDescribeCommand(f *restFlags) *cobra.Command {
 			topics := map[string]struct {
 				Topics []string `json:"topics"`
 			}{}
-			for path, value := range map[string]any{"config": &config, "status": &s, "topics": &topics} {
-				if err := c.do(ctx, http.MethodGet, pathOf(name, path), nil, value); err != nil {
+			for _, part := range []struct {
+				path string
+				into any
+			}{{"config", &config}, {"status", &s}, {"topics", &topics}} {
+				if err := c.do(ctx, http.MethodGet, pathOf(name, part.path), nil, part.into); err != nil {
 					return err
 				}
 			}

@@ -72,7 +72,8 @@ type Herder struct {
 	writing sync.Mutex // requests that write, one after another
 
 	mu       sync.Mutex
-	ctx      context.Context // of the connectors; nil until they may run
+	ctx      context.Context // of the connectors; nil where they may not run
+	known    bool            // the config topic was read
 	wanted   map[string]*wanted
 	managed  map[string]*managed
 	replicas map[string]*replica
@@ -88,6 +89,7 @@ func New(o Options) *Herder {
 		topics: map[string]map[string]bool{}, differ: map[string]bool{},
 	}
 	h.configs = newTopic(o.ConfigTopic, o.Replication, o.Kafka, o.Log, h.applyConfig)
+	h.configs.known = h.settleAll
 	h.statuses = newTopic(o.StatusTopic, o.Replication, o.Kafka, o.Log, h.applyStatus)
 	for _, c := range o.File {
 		w := h.want(c.Name)
@@ -95,10 +97,6 @@ func New(o Options) *Herder {
 	}
 	return h
 }
-
-// beginWithin is how long connectors wait for the config topic, which may say that
-// they are paused.
-const beginWithin = 10 * time.Second
 
 // Run runs the connectors that are wanted until ctx ends, and returns when all have
 // stopped.
@@ -111,23 +109,27 @@ func (h *Herder) Run(ctx context.Context) {
 	reported := make(chan struct{})
 	go func() { defer close(reported); h.report(reporting) }()
 
-	waiting, cancel := context.WithTimeout(ctx, beginWithin)
+	// The config topic may say that connectors are paused. It is tried once.
 	first := true // the state before the first attempt to read
-	_ = h.configs.await(waiting, func() bool {
+	_ = h.configs.await(ctx, func() bool {
 		tried := h.configs.away == nil && h.configs.ready || h.configs.away != nil && !first
 		first = false
 		return tried
 	})
-	cancel()
 	close(h.began)
 	h.mu.Lock()
 	h.ctx = ctx
-	for name := range h.wanted {
-		h.settle(name)
+	for name, w := range h.wanted {
+		if w.file || h.known {
+			h.run(name, w)
+		}
 	}
 	h.mu.Unlock()
 
 	<-ctx.Done()
+	h.mu.Lock()
+	h.ctx = nil
+	h.mu.Unlock()
 	h.running.Wait()
 	stopReporting()
 	<-reported
@@ -136,17 +138,29 @@ func (h *Herder) Run(ctx context.Context) {
 	readers.Wait()
 }
 
-// settle has a connector run as it is wanted. The lock is held.
-func (h *Herder) settle(name string) {
-	w := h.want(name)
-	m := h.managed[name]
-	if h.ctx == nil || h.ctx.Err() != nil {
-		return
+// settleAll has connectors run as the config topic says, once it was read: what it held
+// before is not what is wanted.
+func (h *Herder) settleAll() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.known = true
+	for name := range h.wanted {
+		h.settle(name)
 	}
+}
+
+// settle has a connector run as it is wanted now. The lock is held.
+func (h *Herder) settle(name string) {
+	if h.ctx != nil && h.known {
+		h.run(name, h.want(name))
+	}
+}
+
+func (h *Herder) run(name string, w *wanted) {
+	m := h.managed[name]
 	if w.config == nil {
-		if m != nil {
+		if m != nil { // it stays: another of its name waits until this one has stopped
 			m.set(nil)
-			delete(h.managed, name)
 		}
 		delete(h.topics, name)
 		return
@@ -154,7 +168,8 @@ func (h *Herder) settle(name string) {
 	if m == nil {
 		m = newManaged(h, name)
 		h.managed[name] = m
-		h.running.Go(func() { m.run(h.ctx) })
+		ctx := h.ctx
+		h.running.Go(func() { m.run(ctx) })
 	}
 	m.set(&spec{config: w.config, target: w.state(), restarts: w.restarts})
 }

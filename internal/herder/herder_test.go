@@ -27,6 +27,16 @@ type bench struct {
 	running map[string]string // the key "what" of the configuration, by replica and name
 	made    int
 	fail    atomic.Bool // connectors end by themselves
+	held    chan struct{}
+}
+
+// held, where it is set, holds up connectors that stop.
+func (b *bench) hold() (release func()) {
+	held := make(chan struct{})
+	b.mu.Lock()
+	b.held = held
+	b.mu.Unlock()
+	return func() { close(held) }
 }
 
 type fakeRunner struct {
@@ -46,6 +56,12 @@ func (r *fakeRunner) Run(ctx context.Context) error {
 		return errors.New("it cannot go on")
 	}
 	<-ctx.Done()
+	r.b.mu.Lock()
+	held := r.b.held
+	r.b.mu.Unlock()
+	if held != nil {
+		<-held
+	}
 	r.stop()
 	return nil
 }
@@ -185,6 +201,73 @@ func TestRunsAsWanted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestMadeAgainWhileItStops: a connector that is deleted and made again begins once
+// the old one has stopped.
+func TestMadeAgainWhileItStops(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	h, _ := b.start(testenv.Broker(t), testenv.Topic(t), "a", &safeBuffer{})
+	ctx := t.Context()
+	if err := h.Create(ctx, "x", map[string]string{"what": "old"}, Started); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("it runs", func() bool { return b.what("a", "x") == "old" })
+	release := b.hold()
+	if err := h.Delete(ctx, "x"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Status("x"); !errors.Is(err, ErrNotFound) || len(h.Names()) != 0 || len(h.own().Connectors) != 0 {
+		t.Errorf("it is still there: %v", err)
+	}
+	if err := h.Create(ctx, "x", map[string]string{"what": "new"}, Started); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.what("a", "x"); got != "old" { // and Run says so if both run
+		t.Errorf("while the old one stops %q runs", got)
+	}
+	b.mu.Lock()
+	b.held = nil
+	b.mu.Unlock()
+	release()
+	b.eventually("the new one runs", func() bool { return b.what("a", "x") == "new" })
+}
+
+// TestOutageOfTheConfigTopic: after an outage a replica goes on where it was. What it
+// had done before is not done again, and what was asked for meanwhile is.
+func TestOutageOfTheConfigTopic(t *testing.T) {
+	t.Parallel()
+	b, brokers, prefix := newBench(t), testenv.Broker(t), testenv.Topic(t)
+	first, _ := b.start(brokers, prefix, "a", &safeBuffer{})
+	second, _ := b.start(brokers, prefix, "b", &safeBuffer{})
+	ctx := t.Context()
+	for i := range 20 {
+		if _, err := second.Put(ctx, "x", map[string]string{"what": fmt.Sprint(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.eventually("the last one runs", func() bool { return b.what("a", "x") == "19" })
+	outage := func() {
+		first.configs.mu.Lock()
+		defer first.configs.mu.Unlock()
+		first.configs.client.Close() // its reads fail
+	}
+	made := func() int { b.mu.Lock(); defer b.mu.Unlock(); return b.made }
+	before := made()
+	outage()
+	if err := second.Create(ctx, "y", map[string]string{"what": "y"}, Started); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("both run the new one", func() bool { return b.what("a", "y") == "y" && b.what("b", "y") == "y" })
+	if n := made() - before; n != 2 {
+		t.Errorf("%d connectors were made, want 2", n)
+	}
+	outage()
+	if err := second.Restart(ctx, "x", true, false); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("both were restarted", func() bool { return made() == before+4 && b.what("a", "x") == "19" && b.what("b", "x") == "19" })
 }
 
 // TestConflict: who writes while another replica does learns of it.

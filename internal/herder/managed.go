@@ -26,7 +26,7 @@ type managed struct {
 	name string
 
 	mu      sync.Mutex
-	want    *spec // nil: it goes away
+	want    *spec // nil: it was deleted
 	changed chan struct{}
 	runner  Runner // that runs, or that ended last
 	ended   string // why it does not run though it is wanted; "": it does
@@ -54,17 +54,14 @@ func (m *managed) current() (*spec, <-chan struct{}) {
 	return m.want, m.changed
 }
 
-// run keeps the connector as it is wanted, until it goes away or ctx ends.
+// run keeps the connector as it is wanted, until ctx ends.
 func (m *managed) run(ctx context.Context) {
 	defer m.h.statusChanged()
 	for ctx.Err() == nil {
 		want, changed := m.current()
-		if want == nil {
-			return
-		}
 		var done chan struct{}
 		stop := func() {}
-		if want.target == Started && want.config != nil {
+		if want != nil && want.target == Started && want.config != nil {
 			var running context.Context
 			running, stop = context.WithCancel(ctx)
 			done = make(chan struct{})

@@ -90,7 +90,7 @@ func (h *Herder) Status(name string) (Status, error) {
 func (h *Herder) statusOf(name string, w *wanted) Status {
 	s := Status{Name: name, Tasks: []Task{}, Connector: Part{State: worker.StateUnassigned, WorkerID: h.opts.WorkerID()}}
 	most := tasksMax(w.config)
-	known, found := h.known(), false
+	known, found := h.recent(), false
 	for rank, id := range slices.Sorted(maps.Keys(known)) {
 		r := known[id]
 		report, reports := r.Connectors[name]
@@ -117,9 +117,9 @@ func (h *Herder) statusOf(name string, w *wanted) Status {
 	return s
 }
 
-// known are the replicas that are or were there a short time ago; this one as it is
+// recent are the replicas that are or were there a short time ago; this one as it is
 // now. The lock is held.
-func (h *Herder) known() map[string]*replica {
+func (h *Herder) recent() map[string]*replica {
 	known := map[string]*replica{h.opts.Replica: {h.own(), time.Now()}}
 	for id, r := range h.replicas {
 		if id != h.opts.Replica && time.Since(r.heard) < forgetAfter {
@@ -133,6 +133,9 @@ func (h *Herder) known() map[string]*replica {
 func (h *Herder) own() replicaReport {
 	r := replicaReport{Worker: h.opts.WorkerID(), Connectors: map[string]connectorReport{}}
 	for name, m := range h.managed {
+		if w := h.wanted[name]; w == nil || w.config == nil {
+			continue
+		}
 		c := m.report()
 		c.Trace = clip(c.Trace)
 		for i := range c.Tasks {
@@ -210,7 +213,7 @@ func (h *Herder) see(name string, topics []string) {
 func (h *Herder) Topics(name string) []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.known()
+	h.recent()
 	return append([]string{}, slices.Sorted(maps.Keys(h.topics[name]))...)
 }
 

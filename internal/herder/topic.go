@@ -21,14 +21,17 @@ type topic struct {
 	name        string
 	replication int16 // -1: as the brokers have it
 	open        func(...kgo.Opt) (*kgo.Client, error)
-	// apply takes each record in its order; caughtUp says that it was written after
-	// this process began to read.
+	// apply takes each record once, in its order; caughtUp says that it was written
+	// after this process began to read.
 	apply func(r *kgo.Record, caughtUp bool)
+	// known is called once all is applied that was there at the start; nil: by nobody.
+	known func()
 	log   *slog.Logger
+	begun bool // known was called
 
 	mu     sync.Mutex
 	client *kgo.Client   // nil while the topic is away
-	next   int64         // offset after the last that was applied
+	next   int64         // offset after the last that was applied; read changes it alone
 	ready  bool          // all that was there at the start is applied
 	away   error         // why it cannot be read
 	moved  chan struct{} // closed, and made anew, with each change of these
@@ -73,14 +76,25 @@ func (t *topic) read(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	// After an outage it goes on where it was: what lies before would bring back what
+	// has been changed since. A log that ends before that place was made again.
+	if t.next > 0 && t.next <= end {
+		start = max(start, t.next)
+	}
 	client, err := t.open(kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{t.name: {0: kgo.NewOffset().AtStart()}}))
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{t.name: {0: kgo.NewOffset().At(start)}}))
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	t.change(func() { t.client, t.next, t.ready, t.away = client, start, start >= end, nil })
 	for {
+		if t.ready && !t.begun {
+			t.begun = true
+			if t.known != nil {
+				t.known()
+			}
+		}
 		fetches, quiet := t.poll(ctx, client)
 		if err := ctx.Err(); err != nil {
 			return err
@@ -93,7 +107,7 @@ func (t *topic) read(ctx context.Context) (err error) {
 			return errs[0].Err
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
-			t.apply(r, r.Offset >= end)
+			t.apply(r, t.begun)
 			t.change(func() { t.next, t.ready = r.Offset+1, t.ready || r.Offset+1 >= end })
 		})
 	}
