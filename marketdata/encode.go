@@ -9,9 +9,14 @@ import (
 // AppendJSON appends the record as JSON: decimals as strings, times as RFC 3339
 // with the precision that they have, absent fields left out. A record that Check
 // finds good decodes to the same record.
-func AppendJSON[T Record](dst []byte, v *T) []byte {
+func AppendJSON[T Record](dst []byte, v *T) []byte { return appendJSON(dst, v) }
+
+// AppendRow is AppendJSON for a record of any kind.
+func AppendRow(dst []byte, v Row) []byte { return appendJSON(dst, v) }
+
+func appendJSON(dst []byte, v any) []byte {
 	dst = append(dst, '{')
-	switch v := any(v).(type) {
+	switch v := v.(type) {
 	case *Price:
 		dst = v.appendFields(dst)
 	case *OHLCV:

@@ -23,7 +23,7 @@ func newConnectorsCommand() *cobra.Command {
 	f.add(cmd)
 	cmd.AddCommand(
 		newConnectorsListCommand(f), newConnectorsStatusCommand(f), newConnectorsDescribeCommand(f), newConnectorsOffsetsCommand(f),
-		newConnectorsApplyCommand(f), newConnectorsDiffCommand(f), newConnectorsCreateCommand(f),
+		newConnectorsPlanCommand(f), newConnectorsApplyCommand(f), newConnectorsDiffCommand(f), newConnectorsCreateCommand(f),
 		newConnectorsActionCommand(f, "pause", "Stop reading; the tasks keep their place in the status", http.MethodPut, "pause"),
 		newConnectorsActionCommand(f, "resume", "Go on where the ledger stands", http.MethodPut, "resume"),
 		newConnectorsActionCommand(f, "stop", "Stop reading, and have no tasks; offsets can be changed then", http.MethodPut, "stop"),

@@ -87,7 +87,10 @@ type change struct {
 	// Action is create, update or none.
 	Action string      `json:"action"`
 	Keys   []keyChange `json:"keys,omitempty"`
-	config map[string]string
+	// Effect is what plan found of records; nil elsewhere.
+	Effect *effect           `json:"effect,omitempty"`
+	now    map[string]string // what runs; nil: nothing
+	config map[string]string // what is wanted
 }
 
 // keyChange is one key; nil: it is not there. Secrets are masked.
@@ -108,7 +111,7 @@ func (c *restClient) changesOf(ctx context.Context, wanted []config.Connector) (
 		}
 		to := maps.Clone(w.Props)
 		to["name"] = w.Name
-		one := change{Name: w.Name, Action: "none", config: to}
+		one := change{Name: w.Name, Action: "none", now: now, config: to}
 		switch {
 		case err != nil:
 			one.Action = "create"
@@ -245,11 +248,15 @@ func (c *restClient) compare(ctx context.Context, paths []string) ([]change, err
 func newConnectorsApplyCommand(f *restFlags) *cobra.Command {
 	var paths []string
 	var dryRun bool
+	var plan string
 	cmd := f.command("apply -f FILE", "Make connectors as files say: new ones are created, others changed", cobra.NoArgs,
 		func(ctx context.Context, c *restClient, out io.Writer, _ []string) error {
 			changes, err := c.compare(ctx, paths)
 			if err != nil {
 				return err
+			}
+			if made := planOf(changes); plan != "" && plan != made {
+				return fmt.Errorf("--plan: %s is another plan than %s: what runs or the files have changed since; make a new one with connector connectors plan. Nothing was changed", plan, made)
 			}
 			if f.form == outputText {
 				printChanges(out, changes)
@@ -278,6 +285,7 @@ func newConnectorsApplyCommand(f *restFlags) *cobra.Command {
 		"All are checked before the first is changed. Connectors that no file names stay as they are."
 	addFilesFlag(cmd, &paths)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be done")
+	cmd.Flags().StringVar(&plan, "plan", "", "do it only if it is still what connector connectors plan showed under this name")
 	return cmd
 }
 

@@ -98,6 +98,63 @@ func TestConnectorsCommand(t *testing.T) {
 	says(0, `"connectors": []`, "list", "-o", "json")
 }
 
+// TestConnectorsPlan: a change is tried on real records before it is made, rows before
+// and after, and made only if nothing has changed since.
+func TestConnectorsPlan(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.createTopic(t, "crypto-prices-kraken", 3)
+	for i := range 9 {
+		s.produce(t, "crypto-prices-kraken", int32(i%3), price(i))
+	}
+	s.produce(t, "crypto-prices-kraken", 0, `{"not": "a price"}`)
+	config := s.worker(t, "plan")
+	p := startConnector(t, config)
+	file := filepath.Join(t.TempDir(), "market.yaml")
+	write := func(more string) {
+		t.Helper()
+		text := fmt.Sprintf("connectors:\n  market:\n    connector.class: timescale-sink\n    topics: crypto-prices-kraken\n    connection.url: %q\n    schema.name: %s\n%s", s.url, s.schema, more)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	plan := func(more string, parts ...string) (name string) {
+		t.Helper()
+		write(more)
+		code, out, errOut := p.connectors(t, "plan", "-f", file, "-c", config)
+		for _, part := range parts {
+			if code != 0 || !strings.Contains(out, part) {
+				t.Fatalf("plan: exit code %d, want %s:\n%s%s", code, part, out, errOut)
+			}
+		}
+		_, name, _ = strings.Cut(out, "--plan ")
+		return strings.TrimSpace(name)
+	}
+	apply := func(code int, plan, part string) {
+		t.Helper()
+		got, out, errOut := p.connectors(t, "apply", "-f", file, "--plan", plan)
+		if got != code || !strings.Contains(out+errOut, part) {
+			t.Fatalf("apply: exit code %d, want %d and %s:\n%s%s", got, code, part, out, errOut)
+		}
+	}
+	first := plan("", "market: new", "market: tried on 10 records.")
+	apply(0, first, "Done.")
+	apply(1, first, "is another plan than") // it runs now
+	plan("    tasks.max: 1\n", "  + tasks.max: 1", "market: of the newest 10 records, 10 become what they became before and 0 something else.")
+	other := plan("    value.converter: json\n    value.converter.kind: price\n    value.converter.fields: source='x'\n",
+		"of the newest 10 records, 0 become what they became before and 10 something else.",
+		"    - a dead letter: missing_field source: is required\n    + a dead letter: missing_field attribution: is required\n",
+		`    - price {"coinId":"bitcoin","symbol":"BTC","exchangeId":"kraken","usdPrice":"5000`, `"source":"test","attribution":"test"}`, `"source":"x","attribution":"test"}`)
+	apply(0, other, "Done.")
+	ignored := plan("    kinds.ignore: price\n", "0 become what they became before and 10 something else", "    + nothing: filtered", "    - a dead letter: missing_field attribution: is required")
+	p.want(t, 200, "", "PATCH", "/connectors/market/config", `{"tasks.max":3}`)
+	apply(1, ignored, "what runs or the files have changed since")
+	if code, _, errOut := p.connectors(t, "plan", "-f", file, "-c", config, "--records", "0"); code != 1 || !strings.Contains(errOut, "--records: 0 is outside") {
+		t.Errorf("exit code %d, %s", code, errOut)
+	}
+	p.want(t, 200, `"tasks.max":"3"`, "GET", "/connectors/market/config", "") // what was refused changed nothing
+}
+
 // TestConnectorsCommandFaults: what cannot be asked says what to do.
 func TestConnectorsCommandFaults(t *testing.T) {
 	t.Parallel()
