@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -116,21 +117,23 @@ func newConnectorsListCommand(f *restFlags) *cobra.Command {
 				return printJSON(out, map[string]any{"connectors": list})
 			}
 			if len(names) == 0 {
-				fmt.Fprintln(out, "There is no connector. Make one with connector connectors apply -f FILE.")
+				fmt.Fprintln(out, noConnector)
 				return nil
 			}
 			return printTable(out, func(w io.Writer) {
 				fmt.Fprintln(w, "connector\tstate\ttasks\treplicas\ttopics")
 				for _, name := range names {
 					s, config := all[name].Status, all[name].Info.Config
-					topics := config["topics"]
-					if topics == "" {
-						topics = config["topics.regex"]
-					}
-					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", name, s.Connector.State, taskSummary(&s), replicasOf(&s), topics)
+					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", name, s.Connector.State, taskSummary(&s), replicasOf(&s), topicsOf(config))
 				}
 			})
 		})
+}
+
+const noConnector = "There is no connector. Make one with connector connectors apply -f FILE."
+
+func topicsOf(config map[string]string) string {
+	return cmp.Or(config["topics"], config["topics.regex"])
 }
 
 // taskSummary counts tasks by state: "4 RUNNING, 2 UNASSIGNED".

@@ -46,8 +46,9 @@ func (f *restFlags) add(cmd *cobra.Command) {
 
 // restClient talks to the API of a replica. What is busy for a moment is asked again.
 type restClient struct {
-	base string
-	http *http.Client
+	base  string
+	http  *http.Client // asks again
+	plain *http.Client
 }
 
 // errAbsent: there is no such connector.
@@ -84,7 +85,7 @@ func (f *restFlags) client() (*restClient, error) {
 		return err == nil && (resp.StatusCode == http.StatusServiceUnavailable || resp.StatusCode == http.StatusTooManyRequests), nil
 	}
 	retry.ErrorHandler = retryablehttp.PassthroughErrorHandler
-	return &restClient{base: strings.TrimSuffix(f.url, "/"), http: retry.StandardClient()}, nil
+	return &restClient{base: strings.TrimSuffix(f.url, "/"), http: retry.StandardClient(), plain: retry.HTTPClient}, nil
 }
 
 // do sends a request and reads its answer into value, which may be nil.
@@ -105,11 +106,7 @@ func (c *restClient) do(ctx context.Context, method, path string, body, value an
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if token := os.Getenv(restTokenVariable); token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	} else if user, password, ok := strings.Cut(os.Getenv(restUserVariable), ":"); ok {
-		req.SetBasicAuth(user, password)
-	}
+	authorize(req)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return fmt.Errorf("%w; is a replica there? Say where with --url or $%s", err, restURLVariable)
@@ -129,6 +126,29 @@ func (c *restClient) do(ctx context.Context, method, path string, body, value an
 		return fmt.Errorf("the answer to %s %s is not JSON; is %s the address of a connector?", method, path, c.base)
 	}
 	return nil
+}
+
+// health asks a replica how it is, which may be not well.
+func (c *restClient) health(ctx context.Context, value any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/health", http.NoBody)
+	if err != nil {
+		return err
+	}
+	authorize(req)
+	resp, err := c.plain.Do(req) // 503 is an answer here
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	return json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(value)
+}
+
+func authorize(req *http.Request) {
+	if token := os.Getenv(restTokenVariable); token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	} else if user, password, ok := strings.Cut(os.Getenv(restUserVariable), ":"); ok {
+		req.SetBasicAuth(user, password)
+	}
 }
 
 func answeredError(code int, answer []byte) error {

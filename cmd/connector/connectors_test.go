@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -65,6 +67,9 @@ func TestConnectorsCommand(t *testing.T) {
 	says(0, "crypto-prices-kraken/0  1", "offsets", "market")
 	says(0, "task 0  RUNNING  cli:", "status")
 	says(0, "exactly once", "status", "market")
+	if code, out, errOut := command(t, "status", "--url", p.url); code != 0 || !strings.Contains(out, ", healthy\n") || !strings.Contains(out, "market     RUNNING  1 RUNNING  1         crypto-prices-kraken") {
+		t.Errorf("status: exit code %d, %s%s", code, out, errOut)
+	}
 	says(0, "topics: crypto-prices-kraken\n", "describe", "market")
 	says(0, "market     RUNNING  1 RUNNING  1         crypto-prices-kraken", "list")
 
@@ -96,6 +101,53 @@ func TestConnectorsCommand(t *testing.T) {
 	says(0, "second: deleted", "delete", "second", "market")
 	says(1, "Connector second not found", "delete", "second")
 	says(0, `"connectors": []`, "list", "-o", "json")
+}
+
+// TestStatusScreen: what is wrong is on it, and the screen follows while one watches.
+func TestStatusScreen(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	p := startConnector(t, s.worker(t, "screen"))
+	s.createTopic(t, "crypto-prices-kraken", 1)
+	p.want(t, 201, "", "POST", "/connectors", `{"name":"broken","config":{"connector.class":"timescale-sink","topics":"crypto-prices-kraken","connection.url":"postgres://127.0.0.1:1/d"}}`)
+	p.waitHealth(t, http.StatusServiceUnavailable)
+	code, out, errOut := command(t, "status", "--url", p.url)
+	if code != 1 || errOut != "" || !strings.Contains(out, "unhealthy: broken: ") || !strings.Contains(out, "broken     FAILED") || !strings.Contains(out, "connection refused") {
+		t.Errorf("exit code %d: %s%s", code, out, errOut)
+	}
+	code, out, _ = command(t, "status", "--url", p.url, "-o", "json")
+	var o overview
+	if err := json.Unmarshal([]byte(out), &o); code != 1 || err != nil || o.Cluster == "" || len(o.Connectors) != 1 || !strings.HasPrefix(o.Health, "unhealthy") {
+		t.Errorf("exit code %d, %v: %s", code, err, out)
+	}
+	if code, _, errOut := command(t, "status", "--url", p.url, "--watch", "-o", "json"); code != 1 || !strings.Contains(errOut, "--watch") {
+		t.Errorf("exit code %d: %s", code, errOut)
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	screens := &screenBuffer{enough: cancel}
+	if code := execute(ctx, []string{"status", "--url", p.url, "--watch", "--interval", "100ms"}, screens, io.Discard); code != 0 || screens.n < 3 {
+		t.Errorf("exit code %d after %d screens", code, screens.n)
+	}
+	if !strings.Contains(screens.last, "unhealthy: broken: ") {
+		t.Errorf("the screen is %s", screens.last)
+	}
+}
+
+// screenBuffer counts screens.
+type screenBuffer struct {
+	enough func() // is called at the third
+	n      int
+	last   string
+}
+
+func (s *screenBuffer) Write(p []byte) (int, error) {
+	s.last = string(p)
+	if s.n++; s.n == 3 {
+		s.enough()
+	}
+	return len(p), nil
 }
 
 // TestConnectorsPlan: a change is tried on real records before it is made, rows before

@@ -59,6 +59,7 @@ func newRootCommand() *cobra.Command {
 		newValidateCommand(),
 		newAuditCommand(),
 		newDeadLettersCommand(),
+		newStatusCommand(),
 		newConnectorsCommand(),
 		newOffsetsCommand(),
 		newPublishCommand(),
