@@ -55,6 +55,16 @@ func framed(id int, payload []byte) []byte {
 	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(id)), payload...)
 }
 
+// transcode gives the JSON that a record becomes, and checks its index.
+func (f *fixture) transcode(appendJSON func(dst, value []byte, x *marketdata.Index) ([]byte, error), id int, payload []byte) (string, error) {
+	var x marketdata.Index
+	out, err := appendJSON(nil, framed(id, payload), &x)
+	if err == nil {
+		indexAgrees(f, out, &x)
+	}
+	return string(out), err
+}
+
 // indexAgrees checks a text that an encoding became: it is JSON, and a decoder that
 // believes the index reads what another finds itself.
 func indexAgrees(t testing.TB, text []byte, x *marketdata.Index) {
