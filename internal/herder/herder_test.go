@@ -247,7 +247,7 @@ func TestOutageOfTheConfigTopic(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	b.eventually("the last one runs", func() bool { return b.what("a", "x") == "19" })
+	b.eventually("both run the last one", func() bool { return b.what("a", "x") == "19" && b.what("b", "x") == "19" })
 	outage := func() {
 		first.configs.mu.Lock()
 		defer first.configs.mu.Unlock()
