@@ -1,8 +1,10 @@
 package config
 
 import (
+	"cmp"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/url"
 	"regexp"
 	"slices"
@@ -69,7 +71,7 @@ const shortestSecret = 4
 // Redactor is safe for concurrent use.
 type Redactor struct {
 	mu       sync.RWMutex
-	known    []string
+	known    map[string]int // by how many it was given
 	replacer *strings.Replacer
 }
 
@@ -80,22 +82,49 @@ func NewRedactor(secrets ...string) *Redactor {
 	return r
 }
 
-// Add makes more secrets known. Those shorter than 4 bytes are not searched for.
-func (r *Redactor) Add(secrets ...string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// Add makes more secrets known, until forget is called. Those shorter than 4 bytes are
+// not searched for.
+func (r *Redactor) Add(secrets ...string) (forget func()) {
+	var forms []string
 	for _, s := range secrets {
 		for _, form := range append(writtenForms(s), passwordsIn(s)...) {
-			if len(form) >= shortestSecret && form != Masked && !slices.Contains(r.known, form) {
-				r.known = append(r.known, form)
+			if len(form) >= shortestSecret && form != Masked && !slices.Contains(forms, form) {
+				forms = append(forms, form)
 			}
+		}
+	}
+	r.count(forms, 1)
+	return sync.OnceFunc(func() { r.count(forms, -1) })
+}
+
+// With gives a Redactor that knows these secrets too. What r learns or forgets later
+// does not change it.
+func (r *Redactor) With(secrets ...string) *Redactor {
+	r.mu.RLock()
+	both := &Redactor{known: maps.Clone(r.known)}
+	r.mu.RUnlock()
+	both.Add(secrets...)
+	return both
+}
+
+func (r *Redactor) count(forms []string, by int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.known == nil {
+		r.known = map[string]int{}
+	}
+	for _, form := range forms {
+		if r.known[form] += by; r.known[form] == 0 {
+			delete(r.known, form)
 		}
 	}
 	// A Replacer tries its pairs in order: the longest first, so that a secret
 	// that begins like another is hidden whole.
-	slices.SortFunc(r.known, func(a, b string) int { return len(b) - len(a) })
-	pairs := make([]string, 0, 2*len(r.known))
-	for _, s := range r.known {
+	longest := slices.SortedFunc(maps.Keys(r.known), func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b))
+	})
+	pairs := make([]string, 0, 2*len(longest))
+	for _, s := range longest {
 		pairs = append(pairs, s, Masked)
 	}
 	r.replacer = strings.NewReplacer(pairs...)

@@ -120,3 +120,29 @@ func TestSecret(t *testing.T) {
 		t.Error("Reveal must give the value, and an empty secret must print as empty")
 	}
 }
+
+// TestRedactorForgets: a secret is hidden for as long as one of those that gave it is
+// there, and a word that was a password once is not hidden for ever.
+func TestRedactorForgets(t *testing.T) {
+	t.Parallel()
+	r := NewRedactor("always")
+	first, second := r.Add("market"), r.Add("market", "other")
+	tried := r.With("tried")
+	for i, tt := range []struct {
+		do   func()
+		want string
+	}{
+		{func() {}, "[hidden] [hidden] [hidden] tried"},
+		{first, "[hidden] [hidden] [hidden] tried"},
+		{first, "[hidden] [hidden] [hidden] tried"}, // it was forgotten once
+		{second, "[hidden] market other tried"},
+	} {
+		tt.do()
+		if got := r.Redact("always market other tried"); got != tt.want {
+			t.Errorf("%d: %s, want %s", i, got, tt.want)
+		}
+	}
+	if got := tried.Redact("always market other tried"); got != "[hidden] [hidden] [hidden] [hidden]" {
+		t.Errorf("With: %s", got)
+	}
+}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/qicore/tickconnect/config"
 	"github.com/qicore/tickconnect/connect"
@@ -62,10 +61,11 @@ func restPlugin(p connect.Plugin) rest.Plugin {
 
 // Validate implements rest.Connect.
 func (a connectAPI) Validate(props map[string]string) rest.Checked {
-	c := a.p.loaded.connector(config.Connector{Name: props["name"], Props: props})
+	c := readConnector(config.Connector{Name: props["name"], Props: props})
+	redactor := a.p.loaded.redactor.With(c.decoded.Secrets...)
 	var messages []string
 	for _, text := range lines(c.err) {
-		messages = append(messages, a.p.loaded.redactor.Redact(text))
+		messages = append(messages, redactor.Redact(text))
 	}
 	return rest.NewChecked(messages)
 }
@@ -76,8 +76,8 @@ func (a connectAPI) connectorOf(name string) (*connectorConfig, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := a.p.loaded.connector(config.Connector{Name: name, Props: props})
-	return c, c.err
+	c := readConnector(config.Connector{Name: name, Props: props})
+	return c, a.redacted(c, c.err)
 }
 
 // Offsets implements rest.Connect.
@@ -98,10 +98,11 @@ func (a connectAPI) Offsets(ctx context.Context, name string) ([]rest.Offset, er
 		}
 		return nil
 	})
-	return all, a.redacted(err)
+	return all, a.redacted(c, err)
 }
 
-// AlterOffsets implements rest.Connect.
+// AlterOffsets implements rest.Connect. A connector that has never run can be told where
+// to begin; back to where it would begin, it has nowhere to go.
 func (a connectAPI) AlterOffsets(ctx context.Context, name string, to []rest.Offset, dryRun bool) (any, error) {
 	c, err := a.connectorOf(name)
 	if err != nil {
@@ -109,6 +110,9 @@ func (a connectAPI) AlterOffsets(ctx context.Context, name string, to []rest.Off
 	}
 	answer := map[string]any{}
 	err = withOffsets(ctx, a.p.loaded, c, c.source, func(o *offsets) error {
+		if to == nil && len(o.ledger) == 0 {
+			return nil
+		}
 		plans, err := o.planAlter(ctx, c.target, to)
 		if err != nil {
 			return err
@@ -129,7 +133,7 @@ func (a connectAPI) AlterOffsets(ctx context.Context, name string, to []rest.Off
 		answer["generation"] = generation
 		return err
 	})
-	return answer, a.redacted(err)
+	return answer, a.redacted(c, err)
 }
 
 // planAlter says what would become of partitions; of all that exist where none is
@@ -187,14 +191,17 @@ func (o *offsets) planTopic(ctx context.Context, topic string, next map[int32]*i
 // badRequest is an error of what was asked for.
 type badRequest struct{ error }
 
-func (a connectAPI) redacted(err error) error {
+func (a connectAPI) redacted(c *connectorConfig, err error) error {
 	if err == nil {
 		return nil
 	}
-	text := a.p.loaded.redactor.Redact(err.Error())
+	text := a.p.loaded.redactor.With(c.decoded.Secrets...).Redact(err.Error())
 	var bad *badRequest
 	if errors.As(err, &bad) {
 		return rest.BadRequest(text)
 	}
-	return errors.New(strings.TrimSpace(text))
+	if connect.IsRetriable(err) {
+		return connect.Retriable(errors.New(text))
+	}
+	return errors.New(text)
 }

@@ -79,7 +79,7 @@ func (p *connectorProcess) want(t *testing.T, code int, part, method, path, body
 	got, answer := p.call(t, method, path, body)
 	text, _ := json.Marshal(answer)
 	if got != code || !strings.Contains(string(text), part) {
-		t.Fatalf("%s %s %s: %d %s, want %d and %s", method, path, body, got, text, code, part)
+		t.Fatalf("%s %s %s: %d %.2000s, want %d and %s", method, path, body, got, text, code, part)
 	}
 	return answer
 }
@@ -147,6 +147,11 @@ func TestConnectorOverREST(t *testing.T) {
 	s.produce(t, "crypto-prices-kraken", 0, price(0), price(1))
 
 	p.until(t, "no connector is there", "/connectors", func(a any) bool { return fmt.Sprint(a) == "[]" })
+	checked := p.want(t, 200, `"error_count":2`, "PUT", "/connector-plugins/timescale-sink/config/validate",
+		strings.Replace(market, s.url, "postgres://u:prices@h/d?connect_timeout=prices", 1))
+	if text, _ := json.Marshal(checked); strings.Contains(string(text), "u:prices") || strings.Contains(string(text), "=prices") {
+		t.Errorf("a password is answered: %s", text)
+	}
 	code, header, answer := p.send(t, http.MethodPost, "/connectors/", `{"name":" market ","config":`+market+`}`, http.Header{"Content-Type": {"application/json; charset=utf-8"}})
 	if code != http.StatusCreated || header.Get("Location") != "/connectors/market" {
 		t.Fatalf("creating: %d %v %v", code, header, answer)
@@ -238,6 +243,53 @@ func TestConnectorOverREST(t *testing.T) {
 		}
 	}
 	p.waitHealth(t, http.StatusOK)
+}
+
+// TestOffsetsBeforeTheFirstStart: a connector that is made stopped is told where to begin
+// (KIP-980) before it has any table.
+func TestOffsetsBeforeTheFirstStart(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.createTopic(t, "crypto-prices-kraken", 1)
+	for i := range 5 {
+		s.produce(t, "crypto-prices-kraken", 0, price(i))
+	}
+	p := startConnector(t, s.worker(t, "a"))
+	body := `{"name":"market","initial_state":"STOPPED","config":` + s.market("crypto-prices-.+", "") + `}`
+	p.want(t, 201, `"name":"market"`, "POST", "/connectors", body)
+	p.until(t, "it is stopped", "/connectors/market/status", in("STOPPED"))
+	p.want(t, 200, `{"offsets":[]}`, "GET", "/connectors/market/offsets", "")
+	for range 2 {
+		p.want(t, 200, "have been reset successfully", "DELETE", "/connectors/market/offsets", "")
+	}
+	p.want(t, 200, `{"offsets":[]}`, "GET", "/connectors/market/offsets", "")
+	three := `{"offsets":[{"partition":{"kafka_topic":"crypto-prices-kraken","kafka_partition":0},"offset":{"kafka_offset":3}}]}`
+	p.want(t, 200, "this is a dry run", "PATCH", "/connectors/market/offsets?dryRun=true", three)
+	p.want(t, 200, `{"offsets":[]}`, "GET", "/connectors/market/offsets", "")
+	p.want(t, 200, "have been altered successfully", "PATCH", "/connectors/market/offsets", three)
+	p.want(t, 200, `"kafka_offset":3`, "GET", "/connectors/market/offsets", "")
+	p.want(t, 202, "", "PUT", "/connectors/market/resume", "")
+	p.until(t, "it is stored", "/connectors/market/offsets", stored(5))
+	if n, _ := s.rows(t, "crypto_prices"); n != 2 {
+		t.Errorf("%d rows, want those of the offsets 3 and 4", n)
+	}
+}
+
+// TestOffsetsOfAnOutage: a database that is away is no fault of the request.
+func TestOffsetsOfAnOutage(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.createTopic(t, "crypto-prices-kraken", 1)
+	p := startConnector(t, s.worker(t, "a"))
+	away := strings.Replace(s.market("crypto-prices-.+", ""), s.url, "postgres://nobody:hidden@127.0.0.1:1/none", 1)
+	p.want(t, 201, `"name":"market"`, "POST", "/connectors", `{"name":"market","initial_state":"STOPPED","config":`+away+`}`)
+	p.until(t, "it is stopped", "/connectors/market/status", in("STOPPED"))
+	for _, method := range []string{"GET", "DELETE"} {
+		answer := p.want(t, 503, "127.0.0.1:1", method, "/connectors/market/offsets", "")
+		if text := fmt.Sprint(answer); strings.Contains(text, "hidden") {
+			t.Errorf("%s: the answer holds the password: %s", method, text)
+		}
+	}
 }
 
 // TestReplicasOverREST: any replica answers for all; one that joins later has what is

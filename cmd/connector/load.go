@@ -86,7 +86,14 @@ func load(path string) (*loaded, error) {
 	return l, nil
 }
 
+// connector reads a connector and has its secrets hidden from now on.
 func (l *loaded) connector(from config.Connector) *connectorConfig {
+	c := readConnector(from)
+	l.redactor.Add(c.decoded.Secrets...)
+	return c
+}
+
+func readConnector(from config.Connector) *connectorConfig {
 	c := &connectorConfig{name: from.Name, props: from.Props, settings: worker.DefaultSettings(), source: redpandasource.DefaultConfig()}
 	plugin, err := findPlugin(from.Props["connector.class"])
 	if err != nil {
@@ -98,7 +105,6 @@ func (l *loaded) connector(from config.Connector) *connectorConfig {
 		Name string `json:"name"`
 	}
 	c.decoded, c.err = config.Decode(from.Props, &named, &c.settings, &c.source, c.target)
-	l.redactor.Add(c.decoded.Secrets...)
 	var errs []error
 	if named.Name != "" && named.Name != c.name {
 		errs = append(errs, fmt.Errorf("name: %q is not the connector's name in the file, %s; leave the key out", named.Name, c.name))

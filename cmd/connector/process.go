@@ -108,13 +108,26 @@ func newProcess(ctx context.Context, l *loaded, log *slog.Logger) (_ *process, e
 	return p, err
 }
 
-// make makes a connector from a configuration as it was sent.
+// make makes a connector from a configuration as it was sent. Its secrets are hidden
+// in the log for as long as it is there.
 func (p *process) make(name string, props map[string]string) (herder.Runner, error) {
-	c := p.loaded.connector(config.Connector{Name: name, Props: props})
-	if c.err != nil {
-		return nil, c.err
+	c := readConnector(config.Connector{Name: name, Props: props})
+	forget := p.loaded.redactor.Add(c.decoded.Secrets...)
+	r, err := (*runner)(nil), c.err
+	if err == nil {
+		r, err = p.newRunner(c)
 	}
-	return p.newRunner(c)
+	if err != nil {
+		err = errors.New(p.loaded.redactor.Redact(err.Error()))
+		forget()
+		return nil, err
+	}
+	gone := r.gone
+	r.gone = func() {
+		gone()
+		forget()
+	}
+	return r, nil
 }
 
 func (p *process) newRunner(c *connectorConfig) (*runner, error) {

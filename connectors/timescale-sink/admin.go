@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/qicore/tickconnect/connect"
 	"github.com/qicore/tickconnect/marketdata"
@@ -37,23 +38,27 @@ type LedgerRow struct {
 }
 
 // Ledger reads all generations of a connector, in the order of generation,
-// topic and partition.
+// topic and partition. It is empty in a database in which no connector has run.
 func (a *Admin) Ledger(ctx context.Context) ([]LedgerRow, error) {
+	ledger, err := a.ledger(ctx)
+	if sqlState(err) == codeUndefinedTable {
+		return nil, nil
+	}
+	return ledger, classifyOpen("reading the ledger", err)
+}
+
+func (a *Admin) ledger(ctx context.Context) ([]LedgerRow, error) {
 	rows, err := a.c.pool.Query(ctx, a.c.statements.allRows, a.c.name)
 	if err != nil {
-		return nil, classifyOpen("reading the ledger", err)
+		return nil, err
 	}
-	ledger, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r LedgerRow, err error) {
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (r LedgerRow, err error) {
 		n := &r.Counts
 		err = row.Scan(&r.Generation, &r.Kind, &r.State, &r.Topic, &r.Partition, &r.TopicID, &r.StartOffset, &r.NextOffset,
 			&r.EndOffset, &r.LastOffset, &r.LastTime, &n.Written, &n.Inserted, &n.Unchanged, &n.Merged, &n.Stale,
 			&n.DeadLettered, &n.Filtered, &n.Absent, &n.Expired, &r.ClosedAt, &r.UpdatedAt)
 		return r, err
 	})
-	if err != nil {
-		return nil, classifyOpen("reading the ledger", err)
-	}
-	return ledger, nil
 }
 
 // Reset is what Admin.Reset does.
@@ -70,7 +75,8 @@ type Reset struct {
 
 // Reset closes the live generation and opens the next, in one transaction that
 // waits for the Puts that are under way (promise 4). Sinks of the old generation
-// are fenced. It returns the new generation.
+// are fenced. It returns the new generation. A connector that has never run has its
+// first generation closed as it is, empty: it begins at the offsets given here.
 //
 // Where a tape would go back, tape.replay.index must be on: the rows of those
 // offsets are then replaced as they are stored again.
@@ -79,11 +85,31 @@ func (a *Admin) Reset(ctx context.Context, r Reset) (generation int32, err error
 	if err := r.check(); err != nil {
 		return 0, err
 	}
+	generation, err = c.reset(ctx, &r)
+	if sqlState(err) == codeUndefinedTable {
+		err = c.pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
+			_, err := c.schema.ensure(ctx, conn.Conn(), nil)
+			return err
+		})
+		if err == nil {
+			generation, err = c.reset(ctx, &r)
+		}
+	}
+	if err != nil {
+		return 0, classifyOpen("resetting offsets", err)
+	}
+	return generation, nil
+}
+
+func (c *Connector) reset(ctx context.Context, r *Reset) (generation int32, err error) {
 	err = pgx.BeginTxFunc(ctx, c.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
 		if err := c.setLocal(ctx, tx); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, takeGate, c.gateKey()); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, c.statements.insertGeneration, c.name); err != nil {
 			return err
 		}
 		var old int32
@@ -101,7 +127,7 @@ func (a *Admin) Reset(ctx context.Context, r Reset) (generation int32, err error
 		if err != nil {
 			return err
 		}
-		if err := c.checkTapes(closed, &r); err != nil {
+		if err := c.checkTapes(closed, r); err != nil {
 			return err
 		}
 		if err := c.retireTopics(ctx, tx, r.MadeAgain, old); err != nil {
@@ -112,10 +138,7 @@ func (a *Admin) Reset(ctx context.Context, r Reset) (generation int32, err error
 		}
 		return c.carry(ctx, tx, generation, r.rows(closed))
 	})
-	if err != nil {
-		return 0, classifyOpen("resetting offsets", err)
-	}
-	return generation, nil
+	return generation, err
 }
 
 func (r *Reset) check() error {

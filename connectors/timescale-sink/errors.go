@@ -25,6 +25,7 @@ const (
 	codeQueryCanceled         = "57014"
 	codeReadOnly              = "25006"
 	codeInsufficientPrivilege = "42501"
+	codeUndefinedTable        = "42P01"
 	codeConfigurationLimit    = "53400"
 	codeProgramLimit          = "54000"
 )

@@ -134,6 +134,9 @@ func (s *stack) config(id string, more map[string]string, extra string) string {
 		"listeners":          "http://127.0.0.1:0",
 		"group.instance.id":  id,
 		"session.timeout.ms": "6000", // Kafka's least
+		// The test's own, like all else.
+		"config.storage.topic": s.id + "-configs",
+		"status.storage.topic": s.id + "-status",
 	}
 	maps.Copy(process, s.process)
 	return writeFile(s.t, "connector.yaml", yamlKeys(s.t, "", process)+"connectors:\n"+s.section(more)+extra)
