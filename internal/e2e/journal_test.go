@@ -113,6 +113,9 @@ func (s *stack) tryProduce(topic string, samples ...sample) error {
 	}
 	for i, r := range records {
 		s.journal.stored(&samples[i], at(r))
+		if w := s.watching.Load(); w != nil {
+			w.produced(r)
+		}
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,6 +36,7 @@ type stack struct {
 	db        *pgxpool.Pool
 	topics    []string
 	journal   *journal
+	watching  *atomic.Pointer[watch] // nil: nobody looks when records become visible
 }
 
 // eachBroker runs a test over the in-process broker and over Apache Kafka.
@@ -58,7 +60,7 @@ func newStackAt(t testing.TB, brokers []string, url, schema string) *stack {
 	id := "e2e" + strings.ToLower(rand.Text()[:10])
 	s := &stack{
 		t: t, brokers: brokers, url: url, schema: schema, id: id, connector: "c-" + id,
-		settings: map[string]string{}, process: map[string]string{}, journal: newJournal(),
+		settings: map[string]string{}, process: map[string]string{}, journal: newJournal(), watching: new(atomic.Pointer[watch]),
 	}
 	var err error
 	s.client, err = kgo.NewClient(kgo.SeedBrokers(brokers...),
