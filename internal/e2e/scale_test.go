@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"syscall"
 	"testing"
@@ -151,6 +152,14 @@ func TestScale(t *testing.T) {
 	p.run()
 	w := s.watch()
 	p.settle(1)
+	eventually(t, limit, func() string {
+		_, metrics := first.get("/metrics")
+		useful := regexp.MustCompile(`(?m)^tickconnect_useful_replicas\{connector="` + s.connector + `"\} (\S+)$`).FindStringSubmatch(metrics)
+		if useful == nil || useful[1] == "0" {
+			return fmt.Sprintf("records come, and the replica says %q of how much of it they take", useful)
+		}
+		return ""
+	})
 
 	var second, third, back *replica
 	const session = 6 * time.Second

@@ -17,14 +17,18 @@ type lagGauge struct {
 }
 
 // set renews the lag. It lies between the ledger and the last stable offset,
-// never below 0, and counts from the log's start where the ledger lies before.
-func (g *lagGauge) set(w *Worker, tps []connect.TopicPartition, bounds map[connect.TopicPartition]connect.Bounds) {
+// never below 0, and counts from the log's start where the ledger lies before. It
+// returns the ends of the logs of partitions that move, and their lag in all.
+func (g *lagGauge) set(w *Worker, tps []connect.TopicPartition, bounds map[connect.TopicPartition]connect.Bounds) (ends map[connect.TopicPartition]int64, total int64) {
 	next := map[connect.TopicPartition]int64{}
+	stuck := map[connect.TopicPartition]bool{}
 	for _, t := range w.tasks() {
 		for _, p := range t.Partitions {
-			next[connect.TopicPartition{Topic: p.Topic, Partition: p.Partition}] = p.Next
+			tp := connect.TopicPartition{Topic: p.Topic, Partition: p.Partition}
+			next[tp], stuck[tp] = p.Next, p.Error != ""
 		}
 	}
+	ends = map[connect.TopicPartition]int64{}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	has := map[connect.TopicPartition]bool{}
@@ -35,7 +39,12 @@ func (g *lagGauge) set(w *Worker, tps []connect.TopicPartition, bounds map[conne
 			continue
 		}
 		has[tp] = true
-		g.m.lag.WithLabelValues(g.name, tp.Topic, strconv.Itoa(int(tp.Partition))).Set(float64(max(0, b.Stable-max(n, b.Start))))
+		lag := max(0, b.Stable-max(n, b.Start))
+		g.m.lag.WithLabelValues(g.name, tp.Topic, strconv.Itoa(int(tp.Partition))).Set(float64(lag))
+		if !stuck[tp] {
+			ends[tp] = b.Stable
+			total += lag
+		}
 	}
 	for tp := range g.had {
 		if !has[tp] {
@@ -43,4 +52,5 @@ func (g *lagGauge) set(w *Worker, tps []connect.TopicPartition, bounds map[conne
 		}
 	}
 	g.had = has
+	return ends, total
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sony/gobreaker/v2"
 
 	"github.com/qicore/tickconnect/connect"
 )
@@ -24,6 +25,7 @@ type Metrics struct {
 	breaker   *prometheus.GaugeVec
 	proofs    *prometheus.CounterVec
 	recovered *prometheus.CounterVec
+	useful    *prometheus.GaugeVec
 
 	taskStatus *prometheus.GaugeVec
 	partitions *prometheus.GaugeVec
@@ -62,6 +64,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m.failures = counter("tickconnect_put_failures_total", "Put calls that failed, by what the error asks for.", "connector", "task", "kind")
 	m.dead = counter("tickconnect_dead_letters_total", "Records dead-lettered, by reason.", "connector", "topic", "reason")
 	m.lag = gauge("tickconnect_lag_offsets", "Offsets between the ledger and the log's last stable offset.", "connector", "topic", "partition")
+	m.useful = gauge("tickconnect_useful_replicas", "Replicas' time that the records of this replica's partitions take, at the least cost of a record and with a minute for what lies behind. The sum over all replicas is what the connector needs.", "connector")
 	m.eventLag = gauge("tickconnect_event_lag_seconds", "Age of the oldest record that waits in memory, by its Kafka timestamp; 0 where none waits.", "connector", "task")
 	m.queue = gauge("tickconnect_queue_bytes", "Memory held by records that wait to be stored.", "connector", "task")
 	m.breaker = gauge("tickconnect_breaker_state", "Circuit breaker of the target: 0 closed, 1 half-open, 2 open.", "connector")
@@ -144,6 +147,7 @@ type connectorMetrics struct {
 	m           *Metrics
 	name        string
 	lag         lagGauge
+	demand      demand
 	dlqRequests prometheus.Counter
 	dlqFailures prometheus.Counter
 	tasks       []taskTimes
@@ -173,7 +177,7 @@ func (w *Worker) Forget() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.workers = slices.DeleteFunc(m.workers, func(o *Worker) bool { return o == w })
-	for _, g := range []*prometheus.GaugeVec{m.taskStatus, m.partitions, m.eventLag, m.queue, m.breaker, m.lag, m.putAvg, m.putMax} {
+	for _, g := range []*prometheus.GaugeVec{m.taskStatus, m.partitions, m.eventLag, m.queue, m.breaker, m.lag, m.useful, m.putAvg, m.putMax} {
 		g.DeletePartialMatch(prometheus.Labels{"connector": w.name})
 	}
 }
@@ -192,8 +196,17 @@ func (c *connectorMetrics) put(task int, b *connect.Batch, d time.Duration, err 
 		return
 	}
 	n := b.Records()
+	c.demand.put(n, d)
 	c.m.batchRows.WithLabelValues(c.name, label).Observe(float64(n))
 	c.m.sent.WithLabelValues(c.name, label).Add(float64(n))
+}
+
+// watched renews what follows from the ends of the logs. An end that could not be read
+// leaves its lag as it is not known.
+func (c *connectorMetrics) watched(w *Worker, tps []connect.TopicPartition, bounds map[connect.TopicPartition]connect.Bounds) {
+	ends, lag := c.lag.set(w, tps, bounds)
+	away := w.breaker.State() != gobreaker.StateClosed
+	c.m.useful.WithLabelValues(c.name).Set(c.demand.look(time.Now(), ends, lag, w.settings.TasksMax, away))
 }
 
 func (c *connectorMetrics) stored(topic string, n connect.Counts, bad []connect.Record) {

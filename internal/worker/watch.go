@@ -31,7 +31,7 @@ func (w *Worker) watchLogs(ctx context.Context) {
 			return true
 		})
 		if len(all) == 0 {
-			w.metrics.lag.set(w, nil, nil)
+			w.metrics.watched(w, nil, nil)
 			continue
 		}
 		bounds, err := w.source.Log().Bounds(ctx, all)
@@ -47,6 +47,6 @@ func (w *Worker) watchLogs(ctx context.Context) {
 				}
 			})
 		}
-		w.metrics.lag.set(w, all, bounds)
+		w.metrics.watched(w, all, bounds)
 	}
 }
