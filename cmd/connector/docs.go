@@ -87,6 +87,8 @@ func configurationPage() string {
 	section("Brokers", "Keys at the top of the file; all connectors use them. Where `group.instance.id` is not set it is the host's name.", &client)
 	ingest := defaultIngestConfig()
 	section("HTTP ingest", "Keys at the top of the file; see [http-ingest.md](http-ingest.md).", &ingest)
+	tracing := defaultTracingConfig()
+	section("Traces", "Keys at the top of the file; see [operations.md](operations.md#traces).", &tracing)
 	settings, source := worker.DefaultSettings(), redpandasource.DefaultConfig()
 	section("Every connector", "Keys of each connector, whatever its class.", &source, &settings)
 	for _, p := range plugins {

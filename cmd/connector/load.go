@@ -25,6 +25,7 @@ type loaded struct {
 	process    processConfig
 	client     redpandasource.ClientConfig
 	ingest     ingestConfig
+	tracing    tracingConfig
 	tokens     *ingest.Tokens
 	decoded    config.Decoded
 	connectors []*connectorConfig
@@ -59,9 +60,9 @@ func load(path string) (*loaded, error) {
 	}
 	l := &loaded{
 		path: path, process: defaultProcessConfig(), client: redpandasource.DefaultClientConfig(),
-		ingest: defaultIngestConfig(), redactor: config.NewRedactor(),
+		ingest: defaultIngestConfig(), tracing: defaultTracingConfig(), redactor: config.NewRedactor(),
 	}
-	l.decoded, l.err = config.DecodeWorker(file.Worker, &l.process, &l.client, &l.ingest)
+	l.decoded, l.err = config.DecodeWorker(file.Worker, &l.process, &l.client, &l.ingest, &l.tracing)
 	l.redactor.Add(l.decoded.Secrets...)
 	l.levels = newLevels(l.process.LogLevel)
 	if l.client.GroupInstanceID == "" {
@@ -69,7 +70,7 @@ func load(path string) (*loaded, error) {
 		l.client.GroupInstanceID, _ = os.Hostname()
 	}
 	if l.err == nil {
-		l.err = errors.Join(l.process.Validate(), l.client.Validate(), l.ingest.Validate())
+		l.err = errors.Join(l.process.Validate(), l.client.Validate(), l.ingest.Validate(), l.tracing.Validate())
 	}
 	if l.err == nil {
 		l.tokens, l.err = l.ingest.readTokens()

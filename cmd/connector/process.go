@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/qicore/tickconnect/config"
 	"github.com/qicore/tickconnect/connect"
@@ -33,6 +34,8 @@ type process struct {
 	kafka    *redpandasource.Log
 	herder   *herder.Herder
 	memory   memoryBudget
+	tracer   trace.Tracer // nil: nothing is traced
+	traces   func()       // sends the last of them
 	stopping atomic.Bool
 }
 
@@ -49,7 +52,7 @@ var _ herder.Runner = (*runner)(nil)
 // the listeners, so that what cannot work is said before anything starts. It
 // waits neither for the brokers nor for a target.
 func newProcess(ctx context.Context, l *loaded, log *slog.Logger) (_ *process, err error) {
-	p := &process{loaded: l, log: log, registry: newRegistry(), memory: memoryBudget{limit: limitMemory}}
+	p := &process{loaded: l, log: log, registry: newRegistry(), memory: memoryBudget{limit: limitMemory}, traces: func() {}}
 	defer func() {
 		if err != nil {
 			p.close()
@@ -57,6 +60,9 @@ func newProcess(ctx context.Context, l *loaded, log *slog.Logger) (_ *process, e
 	}()
 	p.metrics = worker.NewMetrics(p.registry)
 	p.memory.base(l)
+	if p.tracer, p.traces, err = l.tracing.tracer(ctx, l.client.GroupInstanceID, log); err != nil {
+		return nil, err
+	}
 	if p.kafka, err = redpandasource.OpenLog(l.client, log); err != nil {
 		return nil, err
 	}
@@ -145,6 +151,7 @@ func (p *process) newRunner(c *connectorConfig) (*runner, error) {
 		Publisher:     source.Publisher(),
 		InitialClaims: source.InitialClaims,
 		Redact:        p.loaded.redactor.Redact,
+		Tracer:        p.tracer,
 	})
 	if err != nil {
 		return nil, errors.Join(err, source.Close(), target.Close())
@@ -223,6 +230,7 @@ func (p *process) run(ctx context.Context) error {
 }
 
 func (p *process) close() {
+	p.traces()
 	if p.kafka != nil {
 		p.kafka.Close()
 	}

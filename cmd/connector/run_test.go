@@ -76,18 +76,20 @@ func price(i int) string {
 func (s *stack) config(t *testing.T, topics, more string) string {
 	t.Helper()
 	return writeConfig(t, fmt.Sprintf(`
-bootstrap.servers: %q
+bootstrap.servers: %[1]q
 listeners: http://127.0.0.1:0
 group.instance.id: ""
+config.storage.topic: %[3]s-configs
+status.storage.topic: %[3]s-status
 connectors:
   market:
     connector.class: timescale-sink
-    topics.regex: %q
+    topics.regex: %[2]q
     metadata.max.age.ms: 1s
     lag.interval.ms: 200
-    connection.url: %q
-    schema.name: %s
-%s`, strings.Join(s.brokers, ","), topics, s.url, s.schema, more))
+    connection.url: %[4]q
+    schema.name: %[3]s
+%[5]s`, strings.Join(s.brokers, ","), topics, s.schema, s.url, more))
 }
 
 // connectorProcess is the connector in a process of its own.

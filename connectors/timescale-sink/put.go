@@ -144,6 +144,19 @@ func (s *Sink) putOnce(ctx context.Context, p *plan, careful bool) ([]connect.Co
 	if err := s.ensureChunks(ctx, p); err != nil {
 		return nil, err
 	}
+	var counts []connect.Counts
+	err := traceStep(ctx, "rows", func() (err error) {
+		counts, err = s.putRows(ctx, p, careful)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return counts, traceStep(ctx, "commit", func() error { return s.run(ctx, s.endSteps(p, counts)) })
+}
+
+// putRows closes the fence behind the transaction and stores the rows.
+func (s *Sink) putRows(ctx context.Context, p *plan, careful bool) ([]connect.Counts, error) {
 	counts := p.beginCounts()
 	replaced, err := s.replaceSteps(ctx, p.batch)
 	if err != nil {
@@ -198,7 +211,7 @@ func (s *Sink) putOnce(ctx context.Context, p *plan, careful bool) ([]connect.Co
 		return nil, err
 	}
 	p.endCounts(counts)
-	return counts, s.run(ctx, s.endSteps(p, counts))
+	return counts, nil
 }
 
 // checkLimits looks at numbers again that a column would round: it may keep fewer

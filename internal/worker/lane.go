@@ -173,7 +173,7 @@ func (l *lane) do(ctx context.Context, c call) {
 		l.open(ctx, c.opening)
 	case callPut:
 		start := time.Now()
-		res, err := l.put(ctx, c.batch)
+		res, err := l.traced(ctx, c.batch, func(ctx context.Context) (connect.Result, error) { return l.put(ctx, c.batch) })
 		l.w.metrics.put(l.id, c.batch, time.Since(start), err)
 		l.task.put(c.batch, res, err, time.Now())
 	case callPositions:

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/sony/gobreaker/v2"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/qicore/tickconnect/connect"
 )
@@ -33,6 +34,8 @@ type Options struct {
 	InitialClaims func(context.Context) ([]connect.Claim, error)
 	// Redact removes secrets from a text before anyone sees it.
 	Redact func(string) string
+	// Tracer makes spans of Puts; nil traces nothing.
+	Tracer trace.Tracer
 }
 
 // Worker runs one connector in this process: its tasks and its source.
