@@ -20,10 +20,10 @@ import (
 func newDeadLettersCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dead-letters",
-		Short: "Look at the records that could not be stored",
+		Short: "Look at the records that could not be stored, and delete old ones",
 		Args:  cobra.NoArgs,
 	}
-	cmd.AddCommand(newDeadLettersListCommand(), newDeadLettersShowCommand())
+	cmd.AddCommand(newDeadLettersListCommand(), newDeadLettersShowCommand(), newDeadLettersPurgeCommand())
 	return cmd
 }
 

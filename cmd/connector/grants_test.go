@@ -118,4 +118,11 @@ func TestDocumentedGrantsAreEnough(t *testing.T) {
 	if code != 0 || !strings.Contains(out, fmt.Sprintf("market: %d dead letters", len(records))) {
 		t.Errorf("dead-letters list: exit code %d, %s%s", code, out, errOut)
 	}
+	// Deleting the account is not the connector's.
+	for of, table := range map[string]string{"dead-letters": "connector_dead_letters", "offsets": "connector_ledger"} {
+		code, _, errOut := command(t, of, "purge", "-c", config, "--older-than", "0s", "--yes")
+		if code != 1 || !strings.Contains(errOut, "permission denied for table "+table) {
+			t.Errorf("%s purge: exit code %d, %s", of, code, errOut)
+		}
+	}
 }

@@ -21,7 +21,7 @@ func newOffsetsCommand() *cobra.Command {
 		Short: "See where a connector stands in its topics, or have it go on elsewhere",
 		Args:  cobra.NoArgs,
 	}
-	cmd.AddCommand(newOffsetsListCommand(), newOffsetsResetCommand())
+	cmd.AddCommand(newOffsetsListCommand(), newOffsetsResetCommand(), newOffsetsPurgeCommand())
 	return cmd
 }
 

@@ -19,6 +19,8 @@ type ledgerStatements struct {
 	unpublished, markPublished                              string
 	closeGeneration, closeRows, carryRows, nextGeneration   string
 	retireTopics, allRows, listDeadLetters, showDeadLetters string
+	planPurge, purgeDeadLetters                             string
+	closedGenerations, purgeLedger, purgeGenerations        string
 }
 
 func newLedgerStatements(schema string) ledgerStatements {
@@ -148,6 +150,26 @@ func newLedgerStatements(schema string) ledgerStatements {
 			ORDER BY topic, partition, "offset", generation LIMIT $8`, dead),
 		showDeadLetters: fmt.Sprintf(`SELECT `+deadLetterColumns+`
 			FROM %s WHERE connector = $1 AND topic = $2 AND partition = $3 AND "offset" = $4 ORDER BY generation DESC`, dead),
+		planPurge: fmt.Sprintf(`SELECT $5::bool AND published_at IS NULL AS stays, reason, count(*), min(created_at), max(created_at)
+			FROM %s WHERE connector = $1 AND created_at < $2 AND ($3 = '' OR topic = $3) AND ($4 = '' OR reason = $4)
+			GROUP BY 1, 2 ORDER BY 3 DESC, 2`, dead),
+		purgeDeadLetters: fmt.Sprintf(`DELETE FROM %[1]s WHERE ctid = ANY (ARRAY(
+			SELECT ctid FROM %[1]s WHERE connector = $1 AND created_at < $2 AND ($3 = '' OR topic = $3) AND ($4 = '' OR reason = $4)
+			AND NOT ($5::bool AND published_at IS NULL) LIMIT $6 FOR UPDATE))`, dead),
+		closedGenerations: fmt.Sprintf(`WITH live AS (SELECT l.* FROM %[1]s l JOIN %[2]s g USING (connector, generation)
+				WHERE l.connector = $1 AND g.kind = 'live' AND g.closed_at IS NULL)
+			SELECT g.generation, g.kind, g.created_at, g.closed_at, COALESCE(g.note, ''),
+				(SELECT count(*) FROM %[1]s l WHERE l.connector = g.connector AND l.generation = g.generation),
+				CASE WHEN g.generation = (SELECT max(generation) FROM %[2]s WHERE connector = $1)
+				THEN 'it is the latest'
+				WHEN EXISTS (SELECT FROM %[1]s l LEFT JOIN live n USING (topic, partition)
+					WHERE l.connector = g.connector AND l.generation = g.generation
+					AND (n.next_offset IS NULL OR (n.topic_id = '' OR l.topic_id IN ('', n.topic_id)) AND n.next_offset < l.next_offset))
+				THEN 'the live generation went back behind it'
+				ELSE '' END
+			FROM %[2]s g WHERE g.connector = $1 AND g.closed_at < $2 ORDER BY g.generation`, ledger, generations),
+		purgeLedger:      fmt.Sprintf(`DELETE FROM %s WHERE connector = $1 AND generation = ANY ($2::int4[])`, ledger),
+		purgeGenerations: fmt.Sprintf(`DELETE FROM %s WHERE connector = $1 AND generation = ANY ($2::int4[])`, generations),
 	}
 }
 
