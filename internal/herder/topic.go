@@ -88,6 +88,7 @@ func (t *topic) read(ctx context.Context) (err error) {
 	}
 	defer client.Close()
 	t.change(func() { t.client, t.next, t.ready, t.away = client, start, start >= end, nil })
+	marked := false
 	for {
 		if t.ready && !t.begun {
 			t.begun = true
@@ -99,8 +100,15 @@ func (t *topic) read(ctx context.Context) (err error) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if quiet { // compaction took what lay before the end
-			t.change(func() { t.next, t.ready = max(t.next, end), true })
+		if quiet {
+			// Either compaction took what lay before the end, or the brokers are slow.
+			// Once a record behind that end is read, all before it was.
+			if !marked {
+				if err := t.mark(ctx, client); err != nil {
+					return err
+				}
+				marked = true
+			}
 			continue
 		}
 		if errs := fetches.Errors(); len(errs) > 0 {
@@ -125,6 +133,19 @@ func (t *topic) poll(ctx context.Context, client *kgo.Client) (_ kgo.Fetches, qu
 	defer cancel()
 	fetches := client.PollFetches(limited)
 	return fetches, limited.Err() != nil && fetches.NumRecords() == 0
+}
+
+// markKey is of records that say nothing.
+const markKey = "mark"
+
+// mark writes a record that says nothing.
+func (t *topic) mark(ctx context.Context, client *kgo.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, topicTimeout)
+	defer cancel()
+	if err := client.ProduceSync(ctx, &kgo.Record{Topic: t.name, Key: []byte(markKey)}).FirstErr(); err != nil {
+		return fmt.Errorf("writing to it, to know its end: %w", err)
+	}
+	return nil
 }
 
 // prepare makes the topic where it is not there and gives its first offset, and its

@@ -1,0 +1,74 @@
+package herder
+
+import (
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/qicore/tickconnect/internal/devstack/testenv"
+)
+
+// TestSlowBrokerAtTheStart: a replica that has not read all of the config topic yet takes
+// no requests, and starts nothing that was stopped.
+func TestSlowBrokerAtTheStart(t *testing.T) {
+	t.Parallel()
+	b, c := newBench(t), testenv.NewFaultyBroker(t)
+	first, stop := b.start(c.Brokers(), "p", "a", &safeBuffer{})
+	if err := first.Create(t.Context(), "x", map[string]string{"what": "old"}, Stopped); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	var slow atomic.Bool
+	slow.Store(true)
+	c.Delay(kmsg.Fetch, func() time.Duration {
+		if slow.Load() {
+			return topicQuiet + time.Second
+		}
+		return 0
+	})
+	time.AfterFunc(topicQuiet+time.Second/2, func() { slow.Store(false) })
+	second, _ := b.start(c.Brokers(), "p", "b", &safeBuffer{})
+	second.Wait(t.Context())
+	if err := second.Create(t.Context(), "x", map[string]string{"what": "new"}, Started); !errors.Is(err, ErrExists) {
+		t.Errorf("creating what is there: %v", err)
+	}
+	config, err := second.Config("x")
+	if target, _ := second.TargetOf("x"); err != nil || config["what"] != "old" || target != Stopped || b.what("b", "x") != "" {
+		t.Errorf("it is %v, %s, and %q runs: %v", config, target, b.what("b", "x"), err)
+	}
+}
+
+// TestEndWithoutRecords: a topic whose last offsets hold no record, as after compaction, is
+// read all the same.
+func TestEndWithoutRecords(t *testing.T) {
+	t.Parallel()
+	b, c := newBench(t), testenv.NewFaultyBroker(t)
+	first, stop := b.start(c.Brokers(), "p", "a", &safeBuffer{})
+	if err := first.Create(t.Context(), "x", map[string]string{"what": "1"}, Started); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers()...), kgo.TransactionalID("t"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: "p-configs", Key: []byte("other")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.EndTransaction(t.Context(), kgo.TryCommit); err != nil { // leaves a control record
+		t.Fatal(err)
+	}
+	second, _ := b.start(c.Brokers(), "p", "b", &safeBuffer{})
+	if err := second.configs.awaitReady(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("it runs what is there", func() bool { return b.what("b", "x") == "1" })
+}
