@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -135,6 +136,25 @@ func (t *topic) poll(ctx context.Context, client *kgo.Client) (_ kgo.Fetches, qu
 	return fetches, limited.Err() != nil && fetches.NumRecords() == 0
 }
 
+// checkCompacted refuses a topic whose records go by their age, and what they say with
+// them. Who may not ask for its settings is trusted.
+func (t *topic) checkCompacted(ctx context.Context, admin *kadm.Client) error {
+	described, err := admin.DescribeTopicConfigs(ctx, t.name)
+	if err != nil {
+		return nil
+	}
+	settings, err := described.On(t.name, nil)
+	if err != nil {
+		return nil
+	}
+	for _, s := range settings.Configs {
+		if s.Key == "cleanup.policy" && s.Value != nil && strings.Contains(*s.Value, "delete") {
+			return fmt.Errorf("its cleanup.policy is %s, so that what it says would be lost with time; set it to compact", *s.Value)
+		}
+	}
+	return nil
+}
+
 // markKey is of records that say nothing.
 const markKey = "mark"
 
@@ -168,6 +188,11 @@ func (t *topic) prepare(ctx context.Context) (start, end int64, err error) {
 		// Somebody who may has made it, or the next step says that it is not there.
 	case !errors.Is(err, kerr.TopicAlreadyExists):
 		return 0, 0, fmt.Errorf("making it: %w", err)
+	}
+	if err != nil { // somebody else made it
+		if err := t.checkCompacted(ctx, admin); err != nil {
+			return 0, 0, err
+		}
 	}
 	for {
 		ends, err := admin.ListEndOffsets(ctx, t.name)

@@ -2,15 +2,34 @@ package herder
 
 import (
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/qicore/tickconnect/internal/devstack/testenv"
 )
+
+// makeConfigs makes the config topic of the deployment p.
+func makeConfigs(t *testing.T, c *testenv.FaultyBroker, settings map[string]string) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	all := map[string]*string{}
+	for key, value := range settings {
+		all[key] = &value
+	}
+	if _, err := kadm.NewClient(client).CreateTopic(t.Context(), 1, 1, all, "p-configs"); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // TestSlowBrokerAtTheStart: a replica that has not read all of the config topic yet takes
 // no requests, and starts nothing that was stopped.
@@ -71,4 +90,28 @@ func TestEndWithoutRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.eventually("it runs what is there", func() bool { return b.what("b", "x") == "1" })
+}
+
+// TestConfigTopicIsCompacted: one that forgets with time is refused, until it is mended.
+func TestConfigTopicIsCompacted(t *testing.T) {
+	t.Parallel()
+	b, c, log := newBench(t), testenv.NewFaultyBroker(t), &safeBuffer{}
+	makeConfigs(t, c, map[string]string{"cleanup.policy": "delete"})
+	h, _ := b.start(c.Brokers(), "p", "a", log)
+	b.eventually("it is said", func() bool { return strings.Contains(log.String(), "its cleanup.policy is delete") })
+	if err := h.configs.state(); err == nil {
+		t.Error("it is used")
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	compact := "compact"
+	if _, err := kadm.NewClient(client).AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Name: "cleanup.policy", Value: &compact}}, "p-configs"); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Create(t.Context(), "x", map[string]string{"what": "1"}, Started); err != nil {
+		t.Error(err)
+	}
 }
