@@ -29,6 +29,7 @@ type wanted struct {
 	target   Target            // "": started
 	restarts int               // that this process was asked for since it began to read
 	foreign  int64             // offset of the last record that another replica wrote of it
+	before   int64             // foreign, as it was when this replica's last one was read
 }
 
 func (w *wanted) state() Target {
@@ -110,8 +111,11 @@ func (h *Herder) applyConfig(r *kgo.Record, caughtUp bool) {
 	var task restartTaskValue
 	var level loggerValue
 	foreign := func(name string) {
-		if replicaOf(r) != h.opts.Replica {
-			h.want(name).foreign = r.Offset
+		w := h.want(name)
+		if replicaOf(r) == h.opts.Replica {
+			w.before = w.foreign
+		} else {
+			w.foreign = r.Offset
 		}
 	}
 	h.mu.Lock()
@@ -161,7 +165,7 @@ func (h *Herder) applyConnector(name string, config map[string]string) {
 func (h *Herder) want(name string) *wanted {
 	w := h.wanted[name]
 	if w == nil {
-		w = &wanted{foreign: -1}
+		w = &wanted{foreign: -1, before: -1}
 		h.wanted[name] = w
 	}
 	return w
@@ -309,7 +313,7 @@ func (h *Herder) write(ctx context.Context, name string, makes func(*wanted) ([]
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if foreign := h.want(name).foreign; foreign >= next && foreign < records[0].Offset {
+	if h.want(name).before >= next {
 		return ErrConflict
 	}
 	return nil

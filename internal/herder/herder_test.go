@@ -293,6 +293,20 @@ func TestConflict(t *testing.T) {
 	if err := between("x"); !errors.Is(err, ErrConflict) {
 		t.Errorf("a change of the same connector: %v", err)
 	}
+	// Another replica's next change may be read before the sender learns of the one between.
+	record := func(replica string, offset int64) *kgo.Record {
+		r := connectorRecord("y", map[string]string{"what": replica})
+		r.Offset, r.Headers = offset, []kgo.RecordHeader{{Key: replicaHeader, Value: []byte(replica)}}
+		return r
+	}
+	for i, replica := range []string{"b", "a", "b"} {
+		first.applyConfig(record(replica, int64(100+i)), true)
+	}
+	first.mu.Lock()
+	defer first.mu.Unlock()
+	if before := first.wanted["y"].before; before != 100 {
+		t.Errorf("before the change there was one at %d, want 100", before)
+	}
 }
 
 // TestConfigTopicAway: the connectors of the file run without the config topic;
