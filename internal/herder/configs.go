@@ -221,10 +221,31 @@ func (h *Herder) Put(ctx context.Context, name string, config map[string]string)
 		if w.file {
 			return nil, ErrFile
 		}
-		created = w.config == nil
-		return []*kgo.Record{connectorRecord(name, config)}, nil
+		records := []*kgo.Record{connectorRecord(name, config)}
+		if created = w.config == nil; created { // what an earlier one of the name was is over
+			records = append([]*kgo.Record{targetRecord(name, Started)}, records...)
+		}
+		return records, nil
 	})
 	return created, err
+}
+
+// Patch replaces a connector's configuration with what change makes of it, which checks
+// it. No other request of this replica gets between.
+func (h *Herder) Patch(ctx context.Context, name string, change func(map[string]string) (map[string]string, error)) error {
+	return h.write(ctx, name, func(w *wanted) ([]*kgo.Record, error) {
+		switch {
+		case w.config == nil:
+			return nil, ErrNotFound
+		case w.file:
+			return nil, ErrFile
+		}
+		config, err := change(maps.Clone(w.config))
+		if err != nil {
+			return nil, err
+		}
+		return []*kgo.Record{connectorRecord(name, config)}, nil
+	})
 }
 
 // Delete takes a connector away. Its ledger, and its groups, stay.

@@ -309,6 +309,65 @@ func TestConflict(t *testing.T) {
 	}
 }
 
+// TestPutMakesItRun: a connector that PUT makes runs, whatever one of its name was before.
+func TestPutMakesItRun(t *testing.T) {
+	t.Parallel()
+	b, c := newBench(t), testenv.NewFaultyBroker(t)
+	h, stop := b.start(c.Brokers(), "p", "a", &safeBuffer{}, Connector{"x", map[string]string{"what": "file"}})
+	if err := h.SetTarget(t.Context(), "x", Stopped); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	h, _ = b.start(c.Brokers(), "p", "a", &safeBuffer{}) // the file has it no more
+	if created, err := h.Put(t.Context(), "x", map[string]string{"what": "new"}); err != nil || !created {
+		t.Fatalf("created: %v, %v", created, err)
+	}
+	b.eventually("it runs", func() bool { return b.what("a", "x") == "new" })
+	if err := h.SetTarget(t.Context(), "x", Stopped); err != nil {
+		t.Fatal(err)
+	}
+	if created, err := h.Put(t.Context(), "x", map[string]string{"what": "newer"}); err != nil || created {
+		t.Fatalf("created: %v, %v", created, err)
+	}
+	if target, err := h.TargetOf("x"); err != nil || target != Stopped {
+		t.Errorf("a change of what is stopped: %s, %v", target, err)
+	}
+}
+
+// TestPatchesAtOnce: keys that are changed at the same moment are all changed.
+func TestPatchesAtOnce(t *testing.T) {
+	t.Parallel()
+	b, c := newBench(t), testenv.NewFaultyBroker(t)
+	h, _ := b.start(c.Brokers(), "p", "a", &safeBuffer{})
+	ctx := t.Context()
+	if err := h.Create(ctx, "x", map[string]string{"what": "1"}, Stopped); err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	for i := range 8 {
+		group.Go(func() {
+			err := h.Patch(ctx, "x", func(config map[string]string) (map[string]string, error) {
+				config[fmt.Sprint(i)] = "set"
+				return config, nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if config, err := h.Config("x"); err != nil || len(config) != 9 {
+		t.Errorf("the configuration is %v, %v", config, err)
+	}
+	refused := errors.New("it is wrong")
+	if err := h.Patch(ctx, "x", func(map[string]string) (map[string]string, error) { return nil, refused }); !errors.Is(err, refused) {
+		t.Errorf("a wrong change: %v", err)
+	}
+	if err := h.Patch(ctx, "y", nil); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a change of nothing: %v", err)
+	}
+}
+
 // TestConfigTopicAway: the connectors of the file run without the config topic;
 // changes are refused as an outage.
 func TestConfigTopicAway(t *testing.T) {

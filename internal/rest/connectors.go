@@ -30,6 +30,8 @@ type Connect interface {
 
 	Create(ctx context.Context, name string, config map[string]string, target herder.Target) error
 	Put(ctx context.Context, name string, config map[string]string) (created bool, err error)
+	// Patch replaces a configuration with what change makes of it.
+	Patch(ctx context.Context, name string, change func(map[string]string) (map[string]string, error)) error
 	Delete(ctx context.Context, name string) error
 	SetTarget(ctx context.Context, name string, target herder.Target) error
 	Restart(ctx context.Context, name string, includeTasks, onlyFailed bool) error
@@ -366,11 +368,7 @@ func (a api) put(r *http.Request) (reply, error) {
 	if err := read(r, &sent); err != nil {
 		return reply{}, err
 	}
-	return a.store(r, sent)
-}
-
-func (a api) store(r *http.Request, sent map[string]any) (reply, error) {
-	name := strings.TrimSpace(r.PathValue("name"))
+	name := r.PathValue("name")
 	config, err := a.checked(name, sent)
 	if err != nil {
 		return reply{}, err
@@ -387,26 +385,31 @@ func (a api) store(r *http.Request, sent map[string]any) (reply, error) {
 
 func (a api) patch(r *http.Request) (reply, error) {
 	name := r.PathValue("name")
-	config, err := a.Config(name)
-	if err != nil {
+	if _, err := a.Config(name); err != nil {
 		return reply{}, missing(err, connectorNotFound, name)
 	}
 	var changes map[string]any
 	if err := read(r, &changes); err != nil {
 		return reply{}, err
 	}
-	merged := map[string]any{}
-	for key, value := range config {
-		merged[key] = value
-	}
-	for key, value := range changes {
-		if value == nil {
-			delete(merged, key)
-		} else {
+	err := a.Patch(r.Context(), name, func(config map[string]string) (map[string]string, error) {
+		merged := map[string]any{}
+		for key, value := range config {
 			merged[key] = value
 		}
+		for key, value := range changes {
+			if value == nil {
+				delete(merged, key)
+			} else {
+				merged[key] = value
+			}
+		}
+		return a.checked(name, merged)
+	})
+	if err != nil {
+		return reply{}, missing(err, connectorNotFound, name)
 	}
-	return a.store(r, merged)
+	return a.made(name, http.StatusOK)
 }
 
 func (a api) remove(r *http.Request) (reply, error) {
