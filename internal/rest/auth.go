@@ -136,12 +136,19 @@ func (c *Credentials) guard(next http.Handler) http.Handler {
 		case !ok:
 			w.Header().Set("WWW-Authenticate", `Basic realm="connect"`)
 			fail(w, http.StatusUnauthorized, "User cannot access the resource.")
-		case who.readOnly && r.Method != http.MethodGet && r.Method != http.MethodHead && !strings.HasSuffix(r.URL.Path, "/config/validate"):
+		case who.readOnly && r.Method != http.MethodGet && r.Method != http.MethodHead && !validates(r):
 			fail(w, http.StatusForbidden, "This token may only read.")
 		default:
 			next.ServeHTTP(w, r)
 		}
 	})
+}
+
+// validates says whether a request only has a configuration checked. The path counts as
+// it was sent: a slash in the name of something else is none.
+func validates(r *http.Request) bool {
+	path := strings.TrimSuffix(r.URL.EscapedPath(), "/")
+	return strings.HasPrefix(path, "/connector-plugins/") && strings.HasSuffix(path, "/config/validate") && strings.Count(path, "/") == 4
 }
 
 // ownSite refuses what a browser sends for another site's page: cross-origin requests

@@ -68,6 +68,9 @@ func TestCredentials(t *testing.T) {
 		{"POST", "/", "Bearer 0123456789abcdef", 403},
 		{"DELETE", "/connectors/a", "Bearer 0123456789abcdef", 403},
 		{"PUT", "/connector-plugins/a/config/validate", "Bearer 0123456789abcdef", 404},
+		{"PUT", "/connector-plugins/a/config/validate/", "Bearer 0123456789abcdef", 404},
+		{"PUT", "/admin/loggers/root%2Fconfig%2Fvalidate", "Bearer 0123456789abcdef", 403},
+		{"DELETE", "/connectors/a%2Fconfig%2Fvalidate", "Bearer 0123456789abcdef", 403},
 	} {
 		code, header := send(t, tt.method, urls[0]+tt.path, http.Header{"Authorization": {tt.authorization}})
 		if code != tt.code || (code == 401) != (header.Get("WWW-Authenticate") != "") {
