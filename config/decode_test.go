@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -259,6 +260,12 @@ func TestResolve(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "large"), make([]byte, valuesBytesMax+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	tests := map[string]string{
 		"plain":                "plain",
 		"${topic}":             "${topic}",
@@ -277,7 +284,7 @@ func TestResolve(t *testing.T) {
 	}
 	for _, value := range []string{
 		"${file:" + dir + "/db.properties:nothing}", "${dir:" + dir + ":../x}", "${dir:" + dir + ":nothing}",
-		"${env:a:b}", "${file:db.properties}", "${file:" + dir + ":x}",
+		"${env:a:b}", "${file:db.properties}", "${file:" + dir + ":x}", "${dir:" + dir + ":pipe}", "${file:" + dir + "/large:x}", "${file:/dev/zero:x}",
 	} {
 		if got, err := Resolve(value); err == nil || !strings.Contains(err.Error(), value) {
 			t.Errorf("Resolve(%q) = %q, %v; want an error that names the variable", value, got, err)

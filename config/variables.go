@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -37,6 +38,28 @@ func Resolve(value string) (string, error) {
 	return resolved, nil
 }
 
+// valuesBytesMax bounds a file that holds values.
+const valuesBytesMax = 1 << 20
+
+// readValues reads a file that a variable names, which anybody who may check a
+// configuration can choose: no pipe that never ends, and none without end.
+func readValues(path string) ([]byte, error) {
+	// Opening a pipe would wait for its writer.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no file with values", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, valuesBytesMax+1))
+	if err == nil && len(data) > valuesBytesMax {
+		err = fmt.Errorf("%s is larger than %d bytes", path, valuesBytesMax)
+	}
+	return data, err
+}
+
 // isLiteral says whether a value is written out in the file.
 func isLiteral(value string) bool { return !variable.MatchString(value) }
 
@@ -55,7 +78,7 @@ func lookup(provider, path, key string) (string, error) {
 		if path == "" {
 			return "", errors.New("write it as ${file:path:key}")
 		}
-		data, err := os.ReadFile(path)
+		data, err := readValues(path)
 		if err != nil {
 			return "", err
 		}
@@ -68,7 +91,7 @@ func lookup(provider, path, key string) (string, error) {
 		if path == "" || key == "" || filepath.Base(key) != key {
 			return "", errors.New("write it as ${dir:path:filename}")
 		}
-		data, err := os.ReadFile(filepath.Join(path, key))
+		data, err := readValues(filepath.Join(path, key))
 		if err != nil {
 			return "", err
 		}
