@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/agnivade/levenshtein"
 )
@@ -19,6 +20,9 @@ type Decoded struct {
 	// Secrets are values that must not be seen, for a Redactor. They are there also
 	// beside an error.
 	Secrets []string
+	// Resolved are values that variables gave, and the words in them, which a check may
+	// repeat. Whoever may have a configuration checked chooses which.
+	Resolved []string
 	// Literal are keys whose secret is written out in the file, in order.
 	Literal []string
 }
@@ -79,9 +83,15 @@ func (f field) takes(key string) bool {
 }
 
 func (d *Decoded) set(named []field, key, typed string) []error {
-	text, err := Resolve(typed)
+	text, given, err := resolve(typed)
 	if err != nil {
 		return []error{fmt.Errorf("%s: %w", key, err)}
+	}
+	for _, value := range given {
+		d.Resolved = append(d.Resolved, value)
+		d.Resolved = slices.AppendSeq(d.Resolved, strings.FieldsFuncSeq(value, func(r rune) bool {
+			return !unicode.IsLetter(r) && !unicode.IsDigit(r)
+		}))
 	}
 	secret := slices.ContainsFunc(named, func(f field) bool { return f.secret })
 	d.note(key, typed, text, secret)

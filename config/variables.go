@@ -23,6 +23,12 @@ var variable = regexp.MustCompile(`\$\{([^}:]*):(?:([^}]*):)?([^}:]*)\}`)
 // What they give is not searched for variables again. An error names the
 // variable, never a value.
 func Resolve(value string) (string, error) {
+	resolved, _, err := resolve(value)
+	return resolved, err
+}
+
+// resolve also gives what each variable gave.
+func resolve(value string) (_ string, given []string, _ error) {
 	var errs []error
 	resolved := variable.ReplaceAllStringFunc(value, func(text string) string {
 		m := variable.FindStringSubmatch(text)
@@ -30,12 +36,13 @@ func Resolve(value string) (string, error) {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", text, err))
 		}
+		given = append(given, got)
 		return got
 	})
 	if len(errs) > 0 {
-		return "", errors.Join(errs...)
+		return "", nil, errors.Join(errs...)
 	}
-	return resolved, nil
+	return resolved, given, nil
 }
 
 // valuesBytesMax bounds a file that holds values.

@@ -94,7 +94,17 @@ func (l *loaded) connector(from config.Connector) *connectorConfig {
 	return c
 }
 
+// readConnector decodes and checks a connector. What is wrong with it shows no value
+// that a variable gave.
 func readConnector(from config.Connector) *connectorConfig {
+	c := decodedConnector(from)
+	if c.err != nil && len(c.decoded.Resolved) > 0 {
+		c.err = errors.New(config.NewRedactor(c.decoded.Resolved...).Redact(c.err.Error()))
+	}
+	return c
+}
+
+func decodedConnector(from config.Connector) *connectorConfig {
 	c := &connectorConfig{name: from.Name, props: from.Props, settings: worker.DefaultSettings(), source: redpandasource.DefaultConfig()}
 	plugin, err := findPlugin(from.Props["connector.class"])
 	if err != nil {
