@@ -53,10 +53,11 @@ func connectorsIn(path string) ([]config.Connector, error) {
 		d := json.NewDecoder(bytes.NewReader(trimmed))
 		d.UseNumber()
 		if err := d.Decode(&body); err == nil && body.Config != nil {
-			if body.Name == "" {
+			name := strings.TrimSpace(body.Name) // as POST /connectors does
+			if name == "" {
 				return nil, fmt.Errorf("%s: name is missing", path)
 			}
-			c := config.Connector{Name: body.Name, Props: map[string]string{}}
+			c := config.Connector{Name: name, Props: map[string]string{}}
 			for key, value := range body.Config {
 				switch value.(type) {
 				case map[string]any, []any, nil:

@@ -92,6 +92,11 @@ func TestConnectorsCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	says(0, "second: new", "apply", "-f", file, "-f", second)
+	spaced := filepath.Join(t.TempDir(), "spaced.json")
+	if err := os.WriteFile(spaced, []byte(`{"name":" second ","config":{"connector.class":"timescale-sink","topics":"none","tasks.max":3,"connection.url":"postgres://127.0.0.1:1/d"}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	says(0, "second: as it runs", "apply", "-f", spaced)
 	says(1, "market is there twice", "apply", "-f", file, "-f", file)
 	says(0, "second: is being stopped", "stop", "second")
 	p.until(t, "stopped", "/connectors/second/status", in("STOPPED"))

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/qicore/tickconnect/internal/herder"
 )
@@ -322,6 +323,9 @@ func (a api) made(name string, code int) (reply, error) {
 
 // checked gives a configuration as it is kept: values as text, with the name.
 func (a api) checked(name string, sent map[string]any) (map[string]string, error) {
+	if name == "" || strings.TrimSpace(name) != name || strings.ContainsFunc(name, unicode.IsControl) || !utf8.ValidString(name) {
+		return nil, refuse(http.StatusBadRequest, "connector name %q: it is empty, begins or ends with a space, or holds what is no text", name)
+	}
 	config, nulls, err := texts(sent)
 	if err != nil {
 		return nil, err
