@@ -139,7 +139,7 @@ func (h *Herder) applyConfig(r *kgo.Record, caughtUp bool) {
 	} else if name, ok := read(restartTask, &task); ok && caughtUp && task.Worker == h.opts.Replica && h.managed[name] != nil {
 		h.want(name).restarts++
 		h.settle(name)
-	} else if name, ok := read(loggerKey, &level); ok && level.Level != "" && h.opts.SetLevel != nil {
+	} else if name, ok := read(loggerKey, &level); ok && caughtUp && level.Level != "" && h.opts.SetLevel != nil {
 		h.opts.SetLevel(name, level.Level)
 	}
 }

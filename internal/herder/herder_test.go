@@ -454,3 +454,22 @@ func TestFailed(t *testing.T) {
 		t.Error("connectors run after the end")
 	}
 }
+
+// TestLevelsEndWithTheProcess: as in Kafka Connect, a level that was set for all replicas
+// is not set again by one that starts later.
+func TestLevelsEndWithTheProcess(t *testing.T) {
+	t.Parallel()
+	b, c := newBench(t), testenv.NewFaultyBroker(t)
+	h, _ := b.start(c.Brokers(), "p", "a", &safeBuffer{})
+	var set atomic.Int32
+	h.opts.SetLevel = func(string, string) { set.Add(1) }
+	level := configRecord(loggerKey+"root", loggerValue{"DEBUG"})
+	h.applyConfig(level, false)
+	if set.Load() != 0 {
+		t.Error("an old level is set")
+	}
+	h.applyConfig(level, true)
+	if set.Load() != 1 {
+		t.Error("a new level is not set")
+	}
+}
