@@ -473,3 +473,38 @@ func TestLevelsEndWithTheProcess(t *testing.T) {
 		t.Error("a new level is not set")
 	}
 }
+
+// TestDeadReplicaAfterAStart: a replica that died long ago does not come back to life in
+// what one says that starts.
+func TestDeadReplicaAfterAStart(t *testing.T) {
+	t.Parallel()
+	b, c := newBench(t), testenv.NewFaultyBroker(t)
+	h, stop := b.start(c.Brokers(), "p", "a", &safeBuffer{})
+	if err := h.Create(t.Context(), "x", map[string]string{"what": "1"}, Started); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.statuses.awaitReady(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	dead := &kgo.Record{
+		Topic: "p-status", Key: []byte("dead"), Timestamp: time.Now().Add(-time.Hour),
+		Value: []byte(`{"worker_id":"dead:1","connectors":{"x":{"state":"FAILED","trace":"an hour ago","tasks":[{"lane":0,"state":"RUNNING"}]}}}`),
+	}
+	if err := client.ProduceSync(t.Context(), dead).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	h, _ = b.start(c.Brokers(), "p", "a", &safeBuffer{})
+	if err := h.statuses.awaitReady(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("it runs", func() bool { return b.what("a", "x") == "1" })
+	if s, err := h.Status("x"); err != nil || s.Connector.State != worker.StateRunning || len(s.Tasks) != 1 {
+		t.Errorf("the status is %+v, %v", s, err)
+	}
+}

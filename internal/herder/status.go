@@ -155,7 +155,7 @@ func clip(s string) string {
 }
 
 // applyStatus takes a replica's report.
-func (h *Herder) applyStatus(r *kgo.Record, _ bool) {
+func (h *Herder) applyStatus(r *kgo.Record, caughtUp bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	id := string(r.Key)
@@ -168,7 +168,13 @@ func (h *Herder) applyStatus(r *kgo.Record, _ bool) {
 		h.log.Warn("a report of another replica cannot be read", "replica", id, "err", err)
 		return
 	}
-	h.replicas[id] = &replica{report, time.Now()}
+	// What was said before this process began to read is as old as its writer's clock has
+	// it: a replica that is there says it again soon, and one that died long ago never.
+	heard := time.Now()
+	if !caughtUp && r.Timestamp.Before(heard) {
+		heard = r.Timestamp
+	}
+	h.replicas[id] = &replica{report, heard}
 	if id == h.opts.Replica {
 		return
 	}
