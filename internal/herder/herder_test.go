@@ -508,3 +508,25 @@ func TestDeadReplicaAfterAStart(t *testing.T) {
 		t.Errorf("the status is %+v, %v", s, err)
 	}
 }
+
+// TestTaskIDs: no two tasks have one id, though tasks.max is a variable, which only the
+// replicas resolve.
+func TestTaskIDs(t *testing.T) {
+	t.Parallel()
+	b, c := newBench(t), testenv.NewFaultyBroker(t)
+	h, _ := b.start(c.Brokers(), "p", "a", &safeBuffer{})
+	if err := h.Create(t.Context(), "x", map[string]string{"what": "1", "tasks.max": "${env:TASKS}"}, Started); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"b", "c"} {
+		h.applyStatus(&kgo.Record{Key: []byte(id), Value: []byte(`{"worker_id":"` + id + `:1","connectors":{"x":{"state":"RUNNING","tasks":[{"lane":0,"state":"RUNNING"},{"lane":3,"state":"RUNNING"}]}}}`)}, true)
+	}
+	b.eventually("each has its own", func() bool {
+		s, err := h.Status("x")
+		var ids []int
+		for _, task := range s.Tasks {
+			ids = append(ids, task.ID)
+		}
+		return err == nil && fmt.Sprint(ids) == "[0 4 7 8 11]"
+	})
+}

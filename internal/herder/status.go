@@ -89,8 +89,13 @@ func (h *Herder) Status(name string) (Status, error) {
 
 func (h *Herder) statusOf(name string, w *wanted) Status {
 	s := Status{Name: name, Tasks: []Task{}, Connector: Part{State: worker.StateUnassigned, WorkerID: h.opts.WorkerID()}}
-	most := tasksMax(w.config)
 	known, found := h.recent(), false
+	most := tasksMax(w.config)
+	for _, r := range known { // it may be a variable, or have been another until now
+		for _, t := range r.Connectors[name].Tasks {
+			most = max(most, t.Lane+1)
+		}
+	}
 	for rank, id := range slices.Sorted(maps.Keys(known)) {
 		r := known[id]
 		report, reports := r.Connectors[name]
