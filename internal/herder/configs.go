@@ -160,6 +160,17 @@ func (h *Herder) applyConnector(name string, config map[string]string) {
 	h.settle(name)
 }
 
+// keep deletes the connectors that are not among the keys of the config topic.
+func (h *Herder) keep(keys map[string]bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for name, w := range h.wanted {
+		if w.config != nil && !w.file && !keys[connectorKey+name] {
+			h.applyConnector(name, nil)
+		}
+	}
+}
+
 // want gives what is wanted of a connector, made where it is not there. The lock is
 // held.
 func (h *Herder) want(name string) *wanted {

@@ -89,7 +89,7 @@ func New(o Options) *Herder {
 		topics: map[string]map[string]bool{}, differ: map[string]bool{},
 	}
 	h.configs = newTopic(o.ConfigTopic, o.Replication, o.Kafka, o.Log, h.applyConfig)
-	h.configs.known = h.settleAll
+	h.configs.known, h.configs.left = h.settleAll, h.keep
 	h.statuses = newTopic(o.StatusTopic, o.Replication, o.Kafka, o.Log, h.applyStatus)
 	for _, c := range o.File {
 		w := h.want(c.Name)

@@ -25,6 +25,10 @@ type topic struct {
 	// apply takes each record once, in its order; caughtUp says that it was written
 	// after this process began to read.
 	apply func(r *kgo.Record, caughtUp bool)
+	// left is called after an outage, with the keys that have a value: what another one
+	// said was taken away, maybe so long ago that the topic does not say that any more.
+	// nil: nothing is.
+	left func(keys map[string]bool)
 	// known is called once all is applied that was there at the start; nil: by nobody.
 	known func()
 	log   *slog.Logger
@@ -78,9 +82,16 @@ func (t *topic) read(ctx context.Context) (err error) {
 		return err
 	}
 	// After an outage it goes on where it was: what lies before would bring back what
-	// has been changed since. A log that ends before that place was made again.
+	// has been changed since, and only says what is left. A log that ends before that
+	// place was made again.
+	next, keys := start, map[string]bool(nil)
 	if t.next > 0 && t.next <= end {
-		start = max(start, t.next)
+		next = max(start, t.next)
+		if t.left == nil {
+			start = next
+		} else if start < end {
+			keys = map[string]bool{}
+		}
 	}
 	client, err := t.open(kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{t.name: {0: kgo.NewOffset().At(start)}}))
@@ -88,7 +99,7 @@ func (t *topic) read(ctx context.Context) (err error) {
 		return err
 	}
 	defer client.Close()
-	t.change(func() { t.client, t.next, t.ready, t.away = client, start, start >= end, nil })
+	t.change(func() { t.client, t.next, t.ready, t.away = client, next, start >= end, nil })
 	marked := false
 	for {
 		if t.ready && !t.begun {
@@ -116,8 +127,18 @@ func (t *topic) read(ctx context.Context) (err error) {
 			return errs[0].Err
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
-			t.apply(r, t.begun)
-			t.change(func() { t.next, t.ready = r.Offset+1, t.ready || r.Offset+1 >= end })
+			if r.Offset >= t.next {
+				t.apply(r, t.begun)
+			}
+			ready := t.ready || r.Offset+1 >= end
+			if keys != nil {
+				keys[string(r.Key)] = r.Value != nil
+				if ready {
+					t.left(keys)
+					keys = nil
+				}
+			}
+			t.change(func() { t.next, t.ready = max(t.next, r.Offset+1), ready })
 		})
 	}
 }

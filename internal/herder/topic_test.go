@@ -1,6 +1,7 @@
 package herder
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync/atomic"
@@ -113,5 +114,56 @@ func TestConfigTopicIsCompacted(t *testing.T) {
 	}
 	if err := h.Create(t.Context(), "x", map[string]string{"what": "1"}, Started); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAwayLongerThanTombstones: a replica that was cut off while a connector was deleted,
+// and until compaction took the record that says so, has it no more.
+func TestAwayLongerThanTombstones(t *testing.T) {
+	t.Parallel()
+	b, c := newBench(t), testenv.NewFaultyBroker(t)
+	makeConfigs(t, c, map[string]string{"cleanup.policy": "compact", "delete.retention.ms": "0", "segment.bytes": "200"})
+	ctx := t.Context()
+	first, _ := b.start(c.Brokers(), "p", "a", &safeBuffer{})
+	for _, name := range []string{"deleted", "kept"} {
+		if err := first.Create(ctx, name, map[string]string{"what": name}, Started); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// It reads, is cut off, and comes back.
+	reading, stop := context.WithCancel(ctx)
+	second := New(first.opts)
+	second.opts.Replica = "b"
+	done := make(chan struct{})
+	go func() { defer close(done); second.configs.run(reading) }()
+	if err := second.configs.awaitReady(ctx); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	<-done
+	if err := first.Delete(ctx, "deleted"); err != nil {
+		t.Fatal(err)
+	}
+	toggle := func() {
+		for i := range 20 {
+			if err := first.SetTarget(ctx, "kept", []Target{Paused, Started}[i%2]); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	toggle()
+	time.Sleep(10 * time.Millisecond) // the tombstones are older than delete.retention.ms then
+	for range 3 {
+		c.Compact()
+	}
+	toggle()
+	reading, stop = context.WithCancel(ctx)
+	defer stop()
+	go second.configs.run(reading)
+	if err := second.configs.awaitReady(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if names := second.Names(); len(names) != 1 || names[0] != "kept" {
+		t.Errorf("it still has %v", names)
 	}
 }
