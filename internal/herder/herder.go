@@ -174,6 +174,17 @@ func (h *Herder) run(name string, w *wanted) {
 	m.set(&spec{config: w.config, target: w.state(), restarts: w.restarts})
 }
 
+// drop forgets a connector that was deleted and has stopped, unless it is wanted again.
+func (h *Herder) drop(m *managed) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if want, _ := m.current(); want != nil {
+		return false
+	}
+	delete(h.managed, m.name)
+	return true
+}
+
 // Names are the connectors, in order.
 func (h *Herder) Names() []string {
 	h.mu.Lock()

@@ -232,6 +232,14 @@ func TestMadeAgainWhileItStops(t *testing.T) {
 	b.mu.Unlock()
 	release()
 	b.eventually("the new one runs", func() bool { return b.what("a", "x") == "new" })
+	if err := h.Delete(ctx, "x"); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("nothing of it is left", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return len(h.managed) == 0
+	})
 }
 
 // TestOutageOfTheConfigTopic: after an outage a replica goes on where it was. What it

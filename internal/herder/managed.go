@@ -59,6 +59,9 @@ func (m *managed) run(ctx context.Context) {
 	defer m.h.statusChanged()
 	for ctx.Err() == nil {
 		want, changed := m.current()
+		if want == nil && m.h.drop(m) {
+			return
+		}
 		var done chan struct{}
 		stop := func() {}
 		if want != nil && want.target == Started && want.config != nil {
