@@ -190,6 +190,8 @@ var (
 	ErrExists = errors.New("already exists")
 	// ErrConflict: somebody else changed the connector at the same time.
 	ErrConflict = errors.New("conflicting operation")
+	// ErrTooLarge: the brokers take no record of that size.
+	ErrTooLarge = errors.New("the configuration is larger than what the brokers take as one record")
 	// ErrFile: the connector is the configuration file's.
 	ErrFile = errors.New("is defined in the configuration file of this worker; change it there")
 )

@@ -538,3 +538,19 @@ func TestTaskIDs(t *testing.T) {
 		return err == nil && fmt.Sprint(ids) == "[0 4 7 8 11]"
 	})
 }
+
+// TestTooLargeForTheTopic: a configuration that no record holds is refused for good, and
+// leaves nothing.
+func TestTooLargeForTheTopic(t *testing.T) {
+	t.Parallel()
+	b, c := newBench(t), testenv.NewFaultyBroker(t)
+	h, _ := b.start(c.Brokers(), "p", "a", &safeBuffer{})
+	err := h.Create(t.Context(), "x", map[string]string{"what": strings.Repeat("x", 1_020_000)}, Stopped)
+	if !errors.Is(err, ErrTooLarge) || connect.IsRetriable(err) {
+		t.Errorf("it is refused with %v", err)
+	}
+	if _, err := h.Put(t.Context(), "x", map[string]string{"what": "small"}); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("the next one of its name runs", func() bool { return b.what("a", "x") == "small" })
+}

@@ -333,7 +333,9 @@ func (t *topic) append(ctx context.Context, records ...*kgo.Record) error {
 	for _, r := range records {
 		r.Topic, r.Partition = t.name, 0
 	}
-	if err := client.ProduceSync(ctx, records...).FirstErr(); err != nil {
+	if err := client.ProduceSync(ctx, records...).FirstErr(); errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge) {
+		return fmt.Errorf("topic %s: %w", t.name, ErrTooLarge)
+	} else if err != nil {
 		return connect.Retriable(fmt.Errorf("writing to topic %s: %w", t.name, err))
 	}
 	next := records[len(records)-1].Offset + 1
