@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +29,7 @@ type effect struct {
 	Records   int            `json:"records"` // that were tried
 	Same      int            `json:"same"`
 	Different int            `json:"different"`
+	Unread    []string       `json:"no_longer_read,omitempty"` // topics
 	Samples   []effectSample `json:"samples,omitempty"`
 }
 
@@ -107,8 +109,8 @@ func newConnectorsPlanCommand(f *restFlags) *cobra.Command {
 	return cmd
 }
 
-// effectOf tries both configurations on the newest records of the topics that the new
-// one reads.
+// effectOf tries both configurations on the newest records of the topics that either of
+// them reads.
 func (l *loaded) effectOf(ctx context.Context, c *change, records int) (*effect, error) {
 	after, err := l.trial(c.Name, c.config)
 	if err != nil {
@@ -123,8 +125,11 @@ func (l *loaded) effectOf(ctx context.Context, c *change, records int) (*effect,
 		defer before.close()
 	}
 	e := &effect{}
-	err = after.newest(ctx, records, func(tp connect.TopicPartition, r *connect.Record) {
+	err = after.newest(ctx, before, records, func(tp connect.TopicPartition, r *connect.Record) {
 		e.Records++
+		if !after.reads(tp.Topic) && !slices.Contains(e.Unread, tp.Topic) {
+			e.Unread = append(e.Unread, tp.Topic)
+		}
 		was, is := before.of(tp, r), after.of(tp, r)
 		if before == nil || was.equal(is) {
 			e.Same++
@@ -152,6 +157,9 @@ func (e *effect) print(out io.Writer, name string) {
 		fmt.Fprintf(out, "%s: tried on %s.\n", name, counted(e.Records, "record"))
 	default:
 		fmt.Fprintf(out, "%s: of the newest %s, %d become what they became before and %d something else.\n", name, counted(e.Records, "record"), e.Same, e.Different)
+	}
+	if len(e.Unread) > 0 {
+		fmt.Fprintf(out, "%s: no longer read: %s\n", name, strings.Join(e.Unread, ", "))
 	}
 	for _, s := range e.Samples {
 		fmt.Fprintf(out, "  %s/%d@%d\n", s.Topic, s.Partition, s.Offset)
@@ -201,15 +209,23 @@ func (t *trial) close() {
 	_ = t.source.Close()
 }
 
-// newest hands over the newest records of all partitions, about as many of each.
-func (t *trial) newest(ctx context.Context, n int, record func(connect.TopicPartition, *connect.Record)) error {
-	claims, err := t.source.InitialClaims(ctx)
-	if err != nil {
-		return fmt.Errorf("asking the brokers: %w", err)
-	}
-	tps := make([]connect.TopicPartition, 0, len(claims))
-	for _, c := range claims {
-		tps = append(tps, c.TopicPartition)
+// newest hands over the newest records of all partitions that it or another reads, about
+// as many of each.
+func (t *trial) newest(ctx context.Context, other *trial, n int, record func(connect.TopicPartition, *connect.Record)) error {
+	var tps []connect.TopicPartition
+	for _, reader := range []*trial{t, other} {
+		if reader == nil {
+			continue
+		}
+		claims, err := reader.source.InitialClaims(ctx)
+		if err != nil {
+			return fmt.Errorf("asking the brokers: %w", err)
+		}
+		for _, c := range claims {
+			if !slices.Contains(tps, c.TopicPartition) {
+				tps = append(tps, c.TopicPartition)
+			}
+		}
 	}
 	bounds, err := t.source.Log().Bounds(ctx, tps)
 	if err != nil {

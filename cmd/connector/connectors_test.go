@@ -206,6 +206,11 @@ func TestConnectorsPlan(t *testing.T) {
 	ignored := plan("    kinds.ignore: price\n", "0 become what they became before and 10 something else", "    + nothing: filtered", "    - a dead letter: missing_field attribution: is required")
 	p.want(t, 200, "", "PATCH", "/connectors/market/config", `{"tasks.max":3}`)
 	apply(1, ignored, "what runs or the files have changed since")
+	s.createTopic(t, "crypto-prices-binance", 1)
+	s.produce(t, "crypto-prices-binance", 0, price(0))
+	p.want(t, 200, "", "PATCH", "/connectors/market/config", `{"topics":"crypto-prices-kraken,crypto-prices-binance"}`)
+	plan("    tasks.max: 3\n    value.converter: json\n    value.converter.kind: price\n    value.converter.fields: source='x'\n",
+		"market: no longer read: crypto-prices-binance\n", "of the newest 11 records, 10 become what they became before and 1 something else", "    + not read\n")
 	if code, _, errOut := p.connectors(t, "plan", "-f", file, "-c", config, "--records", "0"); code != 1 || !strings.Contains(errOut, "--records: 0 is outside") {
 		t.Errorf("exit code %d, %s", code, errOut)
 	}
