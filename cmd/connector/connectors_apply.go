@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -265,11 +266,13 @@ func newConnectorsApplyCommand(f *restFlags) *cobra.Command {
 			if err := c.check(ctx, changes); err != nil {
 				return err
 			}
+			var changed []string
 			for i := range changes {
 				if one := &changes[i]; one.Action != "none" && !dryRun {
 					if err := c.do(ctx, http.MethodPut, pathOf(one.Name, "config"), one.config, nil); err != nil {
-						return fmt.Errorf("%s: %w", one.Name, err)
+						return fmt.Errorf("%s: %w\nchanged before that: %s", one.Name, err, cmp.Or(some(changed), "none"))
 					}
+					changed = append(changed, one.Name)
 				}
 			}
 			switch {

@@ -217,6 +217,23 @@ func TestConnectorsPlan(t *testing.T) {
 	p.want(t, 200, `"tasks.max":"3"`, "GET", "/connectors/market/config", "") // what was refused changed nothing
 }
 
+// TestApplyIsAllOrNothing: where one of the connectors cannot be changed, none is.
+func TestApplyIsAllOrNothing(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	p := startConnector(t, s.config(t, "none", "config.storage.topic: "+s.schema+"-configs\nstatus.storage.topic: "+s.schema+"-status\n"))
+	file := filepath.Join(t.TempDir(), "both.yaml")
+	one := "    connector.class: timescale-sink\n    topics: other\n    connection.url: postgres://127.0.0.1:1/d\n"
+	if err := os.WriteFile(file, []byte("connectors:\n  another:\n"+one+"  market:\n"+one), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errOut := p.connectors(t, "apply", "-f", file)
+	if code != 1 || !strings.Contains(errOut, "nothing was changed:\n") || !strings.Contains(errOut, "market is defined in the configuration file") {
+		t.Errorf("exit code %d: %s%s", code, out, errOut)
+	}
+	p.want(t, 200, `["market"]`, "GET", "/connectors", "")
+}
+
 // TestConnectorsCommandFaults: what cannot be asked says what to do.
 func TestConnectorsCommandFaults(t *testing.T) {
 	t.Parallel()

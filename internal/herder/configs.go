@@ -207,6 +207,14 @@ func (h *Herder) Config(name string) (map[string]string, error) {
 	return maps.Clone(w.config), nil
 }
 
+// InFile says whether a connector is the configuration file's.
+func (h *Herder) InFile(name string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	w := h.wanted[name]
+	return w != nil && w.file
+}
+
 // TargetOf gives what is wanted of a connector.
 func (h *Herder) TargetOf(name string) (Target, error) {
 	h.mu.Lock()

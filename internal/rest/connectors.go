@@ -26,6 +26,8 @@ type Connect interface {
 	Config(name string) (map[string]string, error)
 	Status(name string) (herder.Status, error)
 	TargetOf(name string) (herder.Target, error)
+	// InFile says whether the configuration file has it, which alone changes it.
+	InFile(name string) bool
 	Topics(name string) []string
 	ResetTopics(name string)
 

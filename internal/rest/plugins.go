@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/qicore/tickconnect/config"
+	"github.com/qicore/tickconnect/internal/herder"
 )
 
 // Plugin is a kind of connector.
@@ -170,6 +171,9 @@ func (a api) validate(r *http.Request) (reply, error) {
 	c := a.Validate(given)
 	if strings.TrimSpace(given["name"]) == "" {
 		c.add("name", `Missing required configuration "name" which has no default value.`)
+	}
+	if a.InFile(given["name"]) {
+		c.add("name", "name: "+given["name"]+" "+herder.ErrFile.Error())
 	}
 	for _, key := range nulls {
 		c.add(key, "Invalid value null for configuration "+key+": must not be null")
