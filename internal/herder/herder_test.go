@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -500,18 +501,22 @@ func TestDeadReplicaAfterAStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
+	log := &safeBuffer{}
 	dead := &kgo.Record{
 		Topic: "p-status", Key: []byte("dead"), Timestamp: time.Now().Add(-time.Hour),
-		Value: []byte(`{"worker_id":"dead:1","connectors":{"x":{"state":"FAILED","trace":"an hour ago","tasks":[{"lane":0,"state":"RUNNING"}]}}}`),
+		Value: []byte(`{"worker_id":"dead:1","connectors":{"x":{"state":"FAILED","trace":"an hour ago","tasks":[{"lane":0,"state":"RUNNING"}],"topics":["old"]},"y":{"state":"RUNNING","config":"0123"}}}`),
 	}
 	if err := client.ProduceSync(t.Context(), dead).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
-	h, _ = b.start(c.Brokers(), "p", "a", &safeBuffer{})
+	h, _ = b.start(c.Brokers(), "p", "a", log, Connector{"y", map[string]string{"what": "y"}})
 	if err := h.statuses.awaitReady(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	b.eventually("it runs", func() bool { return b.what("a", "x") == "1" })
+	if topics := h.Topics("x"); slices.Contains(topics, "old") || strings.Contains(log.String(), "another replica") {
+		t.Errorf("the topics are %v; the log is %s", topics, log)
+	}
 	if s, err := h.Status("x"); err != nil || s.Connector.State != worker.StateRunning || len(s.Tasks) != 1 {
 		t.Errorf("the status is %+v, %v", s, err)
 	}

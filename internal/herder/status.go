@@ -180,7 +180,7 @@ func (h *Herder) applyStatus(r *kgo.Record, caughtUp bool) {
 		heard = r.Timestamp
 	}
 	h.replicas[id] = &replica{report, heard}
-	if id == h.opts.Replica {
+	if id == h.opts.Replica || !caughtUp {
 		return
 	}
 	for name, c := range report.Connectors {
