@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/qicore/tickconnect/connect"
 )
 
 // Target is what is wanted of a connector, in Kafka Connect's words.
@@ -329,8 +331,12 @@ func (h *Herder) SetClusterLevel(ctx context.Context, logger, level string) erro
 // Requests of this replica follow one another; where another replica's got between,
 // the later one counts, and its sender is told.
 func (h *Herder) write(ctx context.Context, name string, makes func(*wanted) ([]*kgo.Record, error)) error {
-	h.writing.Lock()
-	defer h.writing.Unlock()
+	select {
+	case h.writing <- struct{}{}:
+		defer func() { <-h.writing }()
+	case <-ctx.Done():
+		return connect.Retriable(errors.New("other requests are not done yet"))
+	}
 	if err := h.configs.catchUp(ctx); err != nil {
 		return err
 	}

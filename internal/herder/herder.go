@@ -69,7 +69,7 @@ type Herder struct {
 	began    chan struct{}  // closed once the config topic was read, or tried in vain
 	running  sync.WaitGroup // of managed connectors
 
-	writing sync.Mutex // requests that write, one after another
+	writing chan struct{} // holds one while a request writes: they follow one another
 
 	mu       sync.Mutex
 	ctx      context.Context // of the connectors; nil where they may not run
@@ -84,7 +84,7 @@ type Herder struct {
 // New makes a Herder. It starts nothing.
 func New(o Options) *Herder {
 	h := &Herder{
-		opts: o, log: o.Log, wake: make(chan struct{}, 1), began: make(chan struct{}),
+		opts: o, log: o.Log, wake: make(chan struct{}, 1), writing: make(chan struct{}, 1), began: make(chan struct{}),
 		wanted: map[string]*wanted{}, managed: map[string]*managed{}, replicas: map[string]*replica{},
 		topics: map[string]map[string]bool{}, differ: map[string]bool{},
 	}

@@ -93,7 +93,9 @@ func (t *topic) read(ctx context.Context) (err error) {
 			keys = map[string]bool{}
 		}
 	}
-	client, err := t.open(kgo.RecordPartitioner(kgo.ManualPartitioner()),
+	// A record that was sent must not be waited for beyond its request's time: without
+	// brokers that is for ever.
+	client, err := t.open(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.AllowIdempotentProduceCancellation(),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{t.name: {0: kgo.NewOffset().At(start)}}))
 	if err != nil {
 		return err
@@ -319,8 +321,8 @@ func (t *topic) catchUp(ctx context.Context) error {
 }
 
 // append writes records and waits until this replica has applied them. Its error is
-// connect.Retriable while the topic is away: then it is not known whether all of
-// them were written.
+// connect.Retriable where nothing was written; otherwise they may have been, or may yet
+// be, and whoever asked must look before asking again.
 func (t *topic) append(ctx context.Context, records ...*kgo.Record) error {
 	ctx, cancel := context.WithTimeout(ctx, topicTimeout)
 	defer cancel()
@@ -336,11 +338,11 @@ func (t *topic) append(ctx context.Context, records ...*kgo.Record) error {
 	if err := client.ProduceSync(ctx, records...).FirstErr(); errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge) {
 		return fmt.Errorf("topic %s: %w", t.name, ErrTooLarge)
 	} else if err != nil {
-		return connect.Retriable(fmt.Errorf("writing to topic %s: %w", t.name, err))
+		return fmt.Errorf("writing to topic %s; it may have the request all the same: %w", t.name, err)
 	}
 	next := records[len(records)-1].Offset + 1
 	if err := t.await(ctx, func() bool { return t.next >= next }); err != nil {
-		return connect.Retriable(fmt.Errorf("topic %s has the request, but was not read up to it: %w", t.name, err))
+		return fmt.Errorf("topic %s has the request, but was not read up to it: %w", t.name, err)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/qicore/tickconnect/connect"
 	"github.com/qicore/tickconnect/internal/devstack/testenv"
 )
 
@@ -165,5 +166,27 @@ func TestAwayLongerThanTombstones(t *testing.T) {
 	}
 	if names := second.Names(); len(names) != 1 || names[0] != "kept" {
 		t.Errorf("it still has %v", names)
+	}
+}
+
+// TestUnknownOutcome: a request whose record was sent and not answered ends in its time, and
+// is not one to send again. Nor is the end of the process held up.
+func TestUnknownOutcome(t *testing.T) {
+	t.Parallel()
+	b, c := newBench(t), testenv.NewFaultyBroker(t)
+	h, stop := b.start(c.Brokers(), "p", "a", &safeBuffer{})
+	if err := h.Create(t.Context(), "x", map[string]string{"what": "1"}, Started); err != nil {
+		t.Fatal(err)
+	}
+	c.Break(kmsg.Produce)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := h.SetTarget(ctx, "x", Paused); err == nil || connect.IsRetriable(err) {
+		t.Errorf("a request without an answer: %v", err)
+	}
+	begun := time.Now()
+	stop()
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("the end took %s", took)
 	}
 }
