@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -114,6 +115,28 @@ func TestServer(t *testing.T) {
 	code, _, body = request(t, "POST", at+"/health")
 	if code != 405 || body["error_code"] != 405.0 || body["message"] != "HTTP 405 Method Not Allowed" {
 		t.Errorf("another method gave %d %v", code, body)
+	}
+}
+
+// TestClusterIDHoldsUpNobody: many ask while the brokers are away, and none waits for
+// another.
+func TestClusterIDHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	opts := options()
+	opts.ClusterID = func(ctx context.Context) (string, error) { <-ctx.Done(); return "", ctx.Err() }
+	url := setup(t, opts)[0]
+	begun := time.Now()
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			if code, _ := send(t, http.MethodGet, url+"/", nil); code != http.StatusOK {
+				t.Errorf("GET /: %d", code)
+			}
+		})
+	}
+	group.Wait()
+	if took := time.Since(begun); took > 2*clusterIDWithin {
+		t.Errorf("4 at once took %s", took)
 	}
 }
 

@@ -55,15 +55,19 @@ func rootHandler(root Root, clusterID func(context.Context) (string, error)) htt
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
-		defer mu.Unlock()
-		if id == nil {
+		known := id
+		mu.Unlock()
+		if known == nil { // without the lock: while the brokers are away none waits for another
 			ctx, cancel := context.WithTimeout(r.Context(), clusterIDWithin)
 			if got, err := clusterID(ctx); err == nil && got != "" {
-				id = &got
+				known = &got
+				mu.Lock()
+				id = known
+				mu.Unlock()
 			}
 			cancel()
 		}
-		answer(w, http.StatusOK, map[string]any{"version": version, "commit": root.Commit, "kafka_cluster_id": id})
+		answer(w, http.StatusOK, map[string]any{"version": version, "commit": root.Commit, "kafka_cluster_id": known})
 	})
 }
 
