@@ -3,6 +3,7 @@ package herder
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -558,4 +559,25 @@ func TestTooLargeForTheTopic(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.eventually("the next one of its name runs", func() bool { return b.what("a", "x") == "small" })
+}
+
+// TestReportFitsARecord: a replica in which much has failed can still say so.
+func TestReportFitsARecord(t *testing.T) {
+	t.Parallel()
+	h := New(Options{Replica: "a", WorkerID: func() string { return "a:1" }, Log: slog.New(slog.DiscardHandler)})
+	for i := range 300 {
+		name := fmt.Sprint("connector-", i)
+		m := newManaged(h, name)
+		m.want, m.ended = &spec{config: map[string]string{"name": name}, target: Started}, strings.Repeat("it cannot go on ", 1000)
+		h.managed[name] = m
+		h.want(name).config = m.want.config
+	}
+	var report replicaReport
+	text := h.text()
+	if err := json.Unmarshal(text, &report); err != nil {
+		t.Fatal(err)
+	}
+	if len(text) > reportMax || len(report.Connectors) != 300 || !strings.HasPrefix(report.Connectors["connector-7"].Trace, "it cannot go on it") {
+		t.Errorf("the report has %d bytes and %d connectors", len(text), len(report.Connectors))
+	}
 }

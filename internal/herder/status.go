@@ -53,8 +53,11 @@ type replica struct {
 // forgetAfter is how long a replica that died stays in the status.
 const forgetAfter = 5 * time.Minute
 
-// traceMax bounds a trace in a report, in bytes.
-const traceMax = 4096
+// traceMax bounds a trace in a report, in bytes; shortTraceMax where there are many.
+const (
+	traceMax      = 4096
+	shortTraceMax = 128
+)
 
 // Status is how a connector stands, over all replicas.
 type Status struct {
@@ -142,9 +145,9 @@ func (h *Herder) own() replicaReport {
 			continue
 		}
 		c := m.report()
-		c.Trace = clip(c.Trace)
+		c.Trace = clip(c.Trace, traceMax)
 		for i := range c.Tasks {
-			c.Tasks[i].Trace = clip(c.Tasks[i].Trace)
+			c.Tasks[i].Trace = clip(c.Tasks[i].Trace, traceMax)
 		}
 		r.Connectors[name] = c
 		h.see(name, c.Topics)
@@ -152,9 +155,9 @@ func (h *Herder) own() replicaReport {
 	return r
 }
 
-func clip(s string) string {
-	if len(s) > traceMax {
-		return s[:traceMax] + "..."
+func clip(s string, most int) string {
+	if len(s) > most {
+		return s[:most] + "..."
 	}
 	return s
 }
@@ -243,9 +246,7 @@ func (h *Herder) report(ctx context.Context) {
 	defer look.Stop()
 	said := ""
 	for {
-		h.mu.Lock()
-		text, _ := json.Marshal(h.own()) // of strings and numbers
-		h.mu.Unlock()
+		text := h.text()
 		if string(text) != said {
 			if h.say(ctx, text) {
 				said = string(text)
@@ -260,6 +261,29 @@ func (h *Herder) report(ctx context.Context) {
 		case <-h.wake:
 		}
 	}
+}
+
+// reportMax is what a report may take, of the 1 MB that brokers take by default.
+const reportMax = 900_000
+
+// text is this replica's report. Where it would be too large for a record, traces are cut.
+func (h *Herder) text() []byte {
+	h.mu.Lock()
+	own := h.own()
+	h.mu.Unlock()
+	text, _ := json.Marshal(own) // of strings and numbers
+	if len(text) <= reportMax {
+		return text
+	}
+	for name, c := range own.Connectors {
+		c.Trace = clip(c.Trace, shortTraceMax)
+		for i := range c.Tasks {
+			c.Tasks[i].Trace = clip(c.Tasks[i].Trace, shortTraceMax)
+		}
+		own.Connectors[name] = c
+	}
+	text, _ = json.Marshal(own)
+	return text
 }
 
 func (h *Herder) say(ctx context.Context, text []byte) bool {
