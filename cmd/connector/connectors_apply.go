@@ -159,9 +159,9 @@ func keyChanges(from, to map[string]string) []keyChange {
 // maskedConfig hides what is written out and must not be seen.
 func maskedConfig(props map[string]string) map[string]string {
 	secret := map[string]bool{}
-	if p, err := findPlugin(props["connector.class"]); err == nil {
+	for _, p := range plugins { // whatever connector.class says: it may be misspelt
 		for _, key := range restPlugin(p).Keys {
-			secret[key.Name] = key.Type == "password"
+			secret[key.Name] = secret[key.Name] || key.Type == "password"
 		}
 	}
 	masked := map[string]string{}

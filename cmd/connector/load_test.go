@@ -51,3 +51,14 @@ func TestChecksLeaveTheLogAlone(t *testing.T) {
 		t.Error("the log hides it")
 	}
 }
+
+// TestMaskedConfig: passwords are not shown, of a kind of connector that there is not too.
+func TestMaskedConfig(t *testing.T) {
+	t.Parallel()
+	for _, class := range []string{"timescale-sink", "timescale-snk", ""} {
+		masked := maskedConfig(map[string]string{"connector.class": class, "connection.password": "geheim", "connection.url": "postgres://u:geheim@h/d", "topics": "t"})
+		if text := strings.Join(sortedLines(masked), " "); strings.Contains(text, "geheim") || !strings.Contains(text, "topics: t") {
+			t.Errorf("%q: %s", class, text)
+		}
+	}
+}
