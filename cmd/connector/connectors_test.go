@@ -221,7 +221,7 @@ func TestConnectorsPlan(t *testing.T) {
 func TestApplyIsAllOrNothing(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
-	p := startConnector(t, s.config(t, "none", "config.storage.topic: "+s.schema+"-configs\nstatus.storage.topic: "+s.schema+"-status\n"))
+	p := startConnector(t, s.config(t, "none", ""))
 	file := filepath.Join(t.TempDir(), "both.yaml")
 	one := "    connector.class: timescale-sink\n    topics: other\n    connection.url: postgres://127.0.0.1:1/d\n"
 	if err := os.WriteFile(file, []byte("connectors:\n  another:\n"+one+"  market:\n"+one), 0o600); err != nil {

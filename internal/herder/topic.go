@@ -163,15 +163,12 @@ func (t *topic) poll(ctx context.Context, client *kgo.Client) (_ kgo.Fetches, qu
 // them. Who may not ask for its settings is trusted.
 func (t *topic) checkCompacted(ctx context.Context, admin *kadm.Client) error {
 	described, err := admin.DescribeTopicConfigs(ctx, t.name)
-	if err != nil {
-		return nil
-	}
-	settings, err := described.On(t.name, nil)
-	if err != nil {
-		return nil
+	var settings kadm.ResourceConfig
+	if err == nil {
+		settings, err = described.On(t.name, nil)
 	}
 	for _, s := range settings.Configs {
-		if s.Key == "cleanup.policy" && s.Value != nil && strings.Contains(*s.Value, "delete") {
+		if err == nil && s.Key == "cleanup.policy" && s.Value != nil && strings.Contains(*s.Value, "delete") {
 			return fmt.Errorf("its cleanup.policy is %s, so that what it says would be lost with time; set it to compact", *s.Value)
 		}
 	}

@@ -26,6 +26,8 @@ func originOf(run string, offset int64) []publish.Header {
 const (
 	// clockSlack is how far the clocks of this machine and the brokers may differ.
 	clockSlack = 10 * time.Minute
+	// onTheWay is how long a killed run's last requests may take to the log's end.
+	onTheWay = time.Second
 	// idleMax is how long the end of a log is waited for that no record leads to.
 	idleMax = 10 * time.Second
 )
@@ -46,6 +48,13 @@ func found(ctx context.Context, opts []kgo.Opt, kind marketdata.Kind, p *place, 
 	}
 	defer client.Close()
 	admin := kadm.NewClient(client)
+	timer := time.NewTimer(onTheWay)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return nil, nil, context.Cause(ctx)
+	case <-timer.C:
+	}
 	from, ends, unsure, err := searched(ctx, admin, kind, p)
 	lines = map[int64]bool{}
 	if err != nil || len(ends) == 0 {
