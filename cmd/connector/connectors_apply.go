@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/qicore/tickconnect/config"
+	"github.com/qicore/tickconnect/internal/rest"
 )
 
 // wantedConnectors reads connectors from files: those of this product's form, whose
@@ -93,6 +94,14 @@ type change struct {
 	Effect *effect           `json:"effect,omitempty"`
 	now    map[string]string // what runs; nil: nothing
 	config map[string]string // what is wanted
+}
+
+// condition has a change refused where what runs is not what it was made for.
+func (c *change) condition() http.Header {
+	if c.now == nil {
+		return http.Header{"If-None-Match": {"*"}}
+	}
+	return http.Header{"If-Match": {rest.ETag(c.now)}}
 }
 
 // keyChange is one key; nil: it is not there. Secrets are masked.
@@ -269,7 +278,7 @@ func newConnectorsApplyCommand(f *restFlags) *cobra.Command {
 			var changed []string
 			for i := range changes {
 				if one := &changes[i]; one.Action != "none" && !dryRun {
-					if err := c.do(ctx, http.MethodPut, pathOf(one.Name, "config"), one.config, nil); err != nil {
+					if err := c.doIf(ctx, http.MethodPut, pathOf(one.Name, "config"), one.condition(), one.config, nil); err != nil {
 						return fmt.Errorf("%s: %w\nchanged before that: %s", one.Name, err, cmp.Or(some(changed), "none"))
 					}
 					changed = append(changed, one.Name)

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -90,6 +91,11 @@ func (f *restFlags) client() (*restClient, error) {
 
 // do sends a request and reads its answer into value, which may be nil.
 func (c *restClient) do(ctx context.Context, method, path string, body, value any) error {
+	return c.doIf(ctx, method, path, nil, body, value)
+}
+
+// doIf is do with further headers.
+func (c *restClient) doIf(ctx context.Context, method, path string, header http.Header, body, value any) error {
 	var text io.Reader = http.NoBody
 	if body != nil {
 		encoded, err := json.Marshal(body)
@@ -102,6 +108,7 @@ func (c *restClient) do(ctx context.Context, method, path string, body, value an
 	if err != nil {
 		return err
 	}
+	maps.Copy(req.Header, header)
 	req.Header.Set("Accept", "application/json")
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -232,6 +234,51 @@ func TestApplyIsAllOrNothing(t *testing.T) {
 		t.Errorf("exit code %d: %s%s", code, out, errOut)
 	}
 	p.want(t, 200, `["market"]`, "GET", "/connectors", "")
+}
+
+// TestApplyAtTheSameMoment: what somebody changes while apply runs is not replaced.
+func TestApplyAtTheSameMoment(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	p := startConnector(t, s.worker(t, "moment"))
+	market := s.market("none", "")
+	target, err := url.Parse(p.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before func() // each PUT
+	forward := httputil.NewSingleHostReverseProxy(target)
+	director := forward.Director
+	forward.Director = func(r *http.Request) { director(r); r.Host = target.Host }
+	between := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/market/config") {
+			before()
+		}
+		forward.ServeHTTP(w, r)
+	}))
+	defer between.Close()
+	file := filepath.Join(t.TempDir(), "market.json")
+	if err := os.WriteFile(file, []byte(`{"name":"market","config":`+s.market("other", "")+`}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, somebody := range []func(){
+		func() {
+			p.want(t, 201, "", "POST", "/connectors", `{"name":"market","initial_state":"STOPPED","config":`+market+`}`)
+		},
+		func() { p.want(t, 200, "", "PATCH", "/connectors/market/config", `{"tasks.max":"7"}`) },
+		func() { p.want(t, 204, "", "DELETE", "/connectors/market", "") },
+	} {
+		before = somebody
+		code, out, errOut := command(t, "connectors", "--url", between.URL, "apply", "-f", file)
+		if code != 1 || !strings.Contains(errOut, "has been changed since\nchanged before that: none") {
+			t.Errorf("exit code %d: %s%s", code, out, errOut)
+		}
+	}
+	p.want(t, 404, "", "GET", "/connectors/market", "")
+	before = func() {}
+	if code, out, errOut := command(t, "connectors", "--url", between.URL, "apply", "-f", file); code != 0 {
+		t.Errorf("exit code %d: %s%s", code, out, errOut)
+	}
 }
 
 // TestConnectorsCommandFaults: what cannot be asked says what to do.

@@ -192,6 +192,8 @@ var (
 	ErrExists = errors.New("already exists")
 	// ErrConflict: somebody else changed the connector at the same time.
 	ErrConflict = errors.New("conflicting operation")
+	// ErrChanged: the connector is not as the request says that it is.
+	ErrChanged = errors.New("the connector has been changed since")
 	// ErrTooLarge: the brokers take no record of that size.
 	ErrTooLarge = errors.New("the configuration is larger than what the brokers take as one record")
 	// ErrFile: the connector is the configuration file's.
@@ -240,9 +242,17 @@ func (h *Herder) Create(ctx context.Context, name string, config map[string]stri
 
 // Put makes a connector or replaces its configuration, which must be checked.
 func (h *Herder) Put(ctx context.Context, name string, config map[string]string) (created bool, err error) {
+	return h.PutIf(ctx, name, config, func(map[string]string) bool { return true })
+}
+
+// PutIf is Put where good says so of the configuration as it is; nil: there is none.
+func (h *Herder) PutIf(ctx context.Context, name string, config map[string]string, good func(now map[string]string) bool) (created bool, err error) {
 	err = h.write(ctx, name, func(w *wanted) ([]*kgo.Record, error) {
-		if w.file {
+		switch {
+		case w.file:
 			return nil, ErrFile
+		case !good(w.config):
+			return nil, ErrChanged
 		}
 		records := []*kgo.Record{connectorRecord(name, config)}
 		if created = w.config == nil; created { // what an earlier one of the name was is over

@@ -2,6 +2,8 @@ package rest
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,7 +34,9 @@ type Connect interface {
 	ResetTopics(name string)
 
 	Create(ctx context.Context, name string, config map[string]string, target herder.Target) error
-	Put(ctx context.Context, name string, config map[string]string) (created bool, err error)
+	// PutIf makes a connector or replaces its configuration, where good says so of the
+	// one that there is; nil: there is none.
+	PutIf(ctx context.Context, name string, config map[string]string, good func(now map[string]string) bool) (created bool, err error)
 	// Patch replaces a configuration with what change makes of it.
 	Patch(ctx context.Context, name string, change func(map[string]string) (map[string]string, error)) error
 	Delete(ctx context.Context, name string) error
@@ -379,7 +383,7 @@ func (a api) put(r *http.Request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	created, err := a.Put(r.Context(), name, config)
+	created, err := a.PutIf(r.Context(), name, config, condition(r))
 	switch {
 	case err != nil:
 		return reply{}, missing(err, connectorNotFound, name)
@@ -387,6 +391,22 @@ func (a api) put(r *http.Request) (reply, error) {
 		return a.made(name, http.StatusCreated)
 	}
 	return a.made(name, http.StatusOK)
+}
+
+// ETag names a configuration, for If-Match.
+func ETag(config map[string]string) string {
+	text, _ := json.Marshal(config) // its keys in order
+	sum := sha256.Sum256(text)
+	return `"` + hex.EncodeToString(sum[:16]) + `"`
+}
+
+// condition is that of a request which is to replace the configuration that its sender has
+// seen, or to make a connector that is not there; ours, in HTTP's words.
+func condition(r *http.Request) func(now map[string]string) bool {
+	match, none := r.Header.Get("If-Match"), r.Header.Get("If-None-Match")
+	return func(now map[string]string) bool {
+		return (match == "" || now != nil && (match == "*" || match == ETag(now))) && (none == "" || now == nil)
+	}
 }
 
 func (a api) patch(r *http.Request) (reply, error) {

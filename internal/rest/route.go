@@ -150,6 +150,8 @@ func statusOf(err error) (int, string) {
 		return http.StatusConflict, err.Error()
 	case errors.Is(err, herder.ErrConflict):
 		return http.StatusConflict, "Cannot complete request because of a conflicting operation (e.g. worker rebalance)"
+	case errors.Is(err, herder.ErrChanged):
+		return http.StatusPreconditionFailed, err.Error()
 	case errors.Is(err, herder.ErrTooLarge):
 		return http.StatusRequestEntityTooLarge, err.Error()
 	case errors.Is(err, herder.ErrFile):
