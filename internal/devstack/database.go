@@ -249,12 +249,29 @@ func (d *Database) start(ctx context.Context) error {
 				return err
 			}
 		}
-		err = d.tryStart(ctx)
+		err = d.startOnPort(ctx)
 		if err == nil || chosen || ctx.Err() != nil {
 			return err
 		}
 	}
 	return err
+}
+
+// startOnPort waits for processes of a server that was killed: while they end, none
+// finds them in the folder any more, and they still have its shared memory.
+func (d *Database) startOnPort(ctx context.Context) error {
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		err := d.tryStart(ctx)
+		if err == nil || !strings.Contains(err.Error(), "pre-existing shared memory block") || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 func (d *Database) tryStart(ctx context.Context) error {

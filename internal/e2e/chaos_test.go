@@ -292,12 +292,17 @@ func (c *chaos) act() {
 	default:
 		kill := c.rng.IntN(2) == 0
 		c.doDatabase("database restarted", func(ctx context.Context) error {
+			var err error
 			if kill {
-				if err := c.db.Kill(); err != nil {
-					return err
-				}
+				err = c.db.Kill()
 			}
-			return c.db.Restart(ctx)
+			if err == nil {
+				err = c.db.Restart(ctx)
+			}
+			if err != nil && ctx.Err() == nil {
+				c.t.Errorf("restarting the database: %v", err)
+			}
+			return err
 		})
 	}
 }
