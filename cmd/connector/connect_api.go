@@ -20,6 +20,22 @@ import (
 type connectAPI struct {
 	*herder.Herder
 	p *process
+	// databases bounds the requests that ask one: each opens a connection.
+	databases chan struct{}
+}
+
+func newConnectAPI(p *process) connectAPI {
+	return connectAPI{p.herder, p, make(chan struct{}, 4)}
+}
+
+// database waits until a request may ask one. Call done after it.
+func (a connectAPI) database(ctx context.Context) (done func(), err error) {
+	select {
+	case a.databases <- struct{}{}:
+		return func() { <-a.databases }, nil
+	case <-ctx.Done():
+		return nil, connect.Retriable(errors.New("other requests ask the database"))
+	}
 }
 
 var _ rest.Connect = connectAPI{}
@@ -86,6 +102,11 @@ func (a connectAPI) Offsets(ctx context.Context, name string) ([]rest.Offset, er
 	if err != nil {
 		return nil, err
 	}
+	done, err := a.database(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	var all []rest.Offset
 	err = withAdmin(c, func(admin *timescalesink.Admin) error {
 		ledger, err := liveLedger(ctx, admin)
@@ -108,6 +129,11 @@ func (a connectAPI) AlterOffsets(ctx context.Context, name string, to []rest.Off
 	if err != nil {
 		return nil, err
 	}
+	done, err := a.database(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	answer := map[string]any{}
 	err = withOffsets(ctx, a.p.loaded, c, c.source, func(o *offsets) error {
 		if to == nil && len(o.ledger) == 0 {

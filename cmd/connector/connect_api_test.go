@@ -348,6 +348,40 @@ func TestReplicasOverREST(t *testing.T) {
 	})
 }
 
+// TestTwoConnectorsOneGroup: names of groups that meet are found out: the second one says
+// whose its group is, takes no part, and goes on once it is free.
+func TestTwoConnectorsOneGroup(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	long, short := "eu-"+s.schema, s.schema
+	for _, topic := range []string{long, short} {
+		s.createTopic(t, topic, 1)
+		s.produce(t, topic, 0, price(0))
+	}
+	p := startConnector(t, s.worker(t, "a"))
+	of := func(topic string) string {
+		return s.market(topic, `,"value.converter":"json","value.converter.kind":"price"`)
+	}
+	p.want(t, 201, "", "PUT", "/connectors/m/config", of(long))
+	next := func(topic string, want int) func(any) bool {
+		return func(a any) bool {
+			return strings.Contains(fmt.Sprint(a), fmt.Sprintf("kafka_offset:%d] partition:map[kafka_partition:0 kafka_topic:%s]", want, topic))
+		}
+	}
+	p.until(t, "the first stores", "/connectors/m/offsets", next(long, 1))
+	p.want(t, 201, "", "PUT", "/connectors/m-eu/config", of(short))
+	p.until(t, "the second has failed", "/connectors/m-eu/status", func(a any) bool {
+		return strings.Contains(fmt.Sprint(a), "FAILED") && strings.Contains(fmt.Sprint(a), "its consumer group connect-m-"+long+" is that of connector m for topic "+long)
+	})
+	p.waitHealth(t, http.StatusServiceUnavailable)
+	s.produce(t, long, 0, price(1))
+	p.until(t, "the first goes on", "/connectors/m/offsets", next(long, 2))
+	p.want(t, 204, "", "DELETE", "/connectors/m", "")
+	p.until(t, "the second stores", "/connectors/m-eu/offsets", next(short, 1))
+	p.until(t, "it runs", "/connectors/m-eu/status", in("RUNNING", "RUNNING", "RUNNING"))
+	p.waitHealth(t, http.StatusOK)
+}
+
 // TestFileConnectorOverREST: a connector of the file is seen, paused and restarted
 // over REST; its configuration is the file's.
 func TestFileConnectorOverREST(t *testing.T) {

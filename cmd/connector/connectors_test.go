@@ -247,9 +247,7 @@ func TestApplyAtTheSameMoment(t *testing.T) {
 		t.Fatal(err)
 	}
 	var before func() // each PUT
-	forward := httputil.NewSingleHostReverseProxy(target)
-	director := forward.Director
-	forward.Director = func(r *http.Request) { director(r); r.Host = target.Host }
+	forward := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }}
 	between := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/market/config") {
 			before()

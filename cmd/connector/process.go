@@ -32,6 +32,7 @@ type process struct {
 	server   *rest.Server
 	ingest   *ingestServer // nil where it is off
 	kafka    *redpandasource.Log
+	groups   redpandasource.Groups
 	herder   *herder.Herder
 	memory   memoryBudget
 	tracer   trace.Tracer // nil: nothing is traced
@@ -99,7 +100,7 @@ func newProcess(ctx context.Context, l *loaded, log *slog.Logger) (_ *process, e
 		ClusterID:        p.clusterID,
 		Health:           p.health,
 		Metrics:          p.registry,
-		Connect:          connectAPI{p.herder, p},
+		Connect:          newConnectAPI(p),
 		Loggers:          l.levels,
 		Credentials:      l.credentials,
 		TLS:              l.tls,
@@ -145,6 +146,7 @@ func (p *process) newRunner(c *connectorConfig) (*runner, error) {
 	if err != nil {
 		return nil, errors.Join(err, target.Close())
 	}
+	source.Share(&p.groups)
 	w, err := worker.New(c.name, c.settings, source, target, worker.Options{
 		Log:           p.log,
 		Metrics:       p.metrics,
@@ -169,6 +171,16 @@ func (p *process) newRunner(c *connectorConfig) (*runner, error) {
 func (r *runner) Close() error {
 	r.gone()
 	return r.source.Close()
+}
+
+// Status implements herder.Runner. A source that needs a person is a connector that has
+// failed, though its tasks have nothing to do.
+func (r *runner) Status() worker.Status {
+	s := r.Worker.Status()
+	if err := r.source.Health(); err != nil && s.State == worker.StateRunning {
+		s.State, s.Trace = worker.StateFailed, err.Error()
+	}
+	return s
 }
 
 // Topics implements herder.Runner.

@@ -39,6 +39,7 @@ type Source struct {
 	config    Config
 	matches   func(topic string) bool
 	kafka     *Log
+	groups    *Groups
 	log       *slog.Logger
 	handler   connect.Handler
 
@@ -68,10 +69,14 @@ func New(connector string, client ClientConfig, cfg Config, log *slog.Logger) (*
 		return nil, err
 	}
 	return &Source{
-		connector: connector, client: client, config: cfg, matches: matches, kafka: kafka, log: log,
+		connector: connector, client: client, config: cfg, matches: matches, kafka: kafka, groups: new(Groups), log: log,
 		topics: make(map[string]*topic), unread: make(map[string]error),
 	}, nil
 }
+
+// Share has the source join no group of another that shares the same groups: those of
+// the other connectors of a process. Call it before Run.
+func (s *Source) Share(groups *Groups) { s.groups = groups }
 
 // Log implements connect.Source.
 func (s *Source) Log() connect.Log { return s.kafka }
@@ -86,11 +91,16 @@ func (s *Source) Close() error {
 }
 
 // Health says what an operator must mend, or nil: another replica that uses this
-// one's group.instance.id. Brokers that are away are no such thing.
+// one's group.instance.id, another connector that has a topic's group. Brokers that are away are no such thing.
 func (s *Source) Health() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(s.unread)) {
+		if taken := (*groupTakenError)(nil); errors.As(s.unread[name], &taken) {
+			errs = append(errs, fmt.Errorf("topic %s: %w", name, taken))
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.topics)) {
 		if fence, _ := s.topics[name].state(); fence != nil {
 			errs = append(errs, fence)
@@ -193,6 +203,7 @@ func (s *Source) apply(ctx context.Context, found map[string]topicInfo, vanished
 		select {
 		case <-t.done:
 			delete(s.topics, name) // vanished earlier; it may start anew below
+			s.groups.release(t.groupName)
 			continue
 		default:
 		}
@@ -210,6 +221,10 @@ func (s *Source) apply(ctx context.Context, found map[string]topicInfo, vanished
 	}
 	for name, info := range found {
 		if _, running := s.topics[name]; !running && info.err == nil {
+			if info.err = s.groups.take(s.config.group(s.connector, name), groupUse{s.connector, name}); info.err != nil {
+				found[name] = info
+				continue
+			}
 			delete(vanished, name)
 			s.topics[name] = s.startTopic(ctx, name, info)
 			s.log.Info("reading topic", "topic", name, "partitions", len(info.partitions))
@@ -268,6 +283,7 @@ func (s *Source) stopTopics() {
 	}
 	for _, t := range topics {
 		<-t.done
+		s.groups.release(t.groupName)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -47,6 +48,7 @@ const (
 	targetKey    = "target-state-"
 	restartKey   = "restart-connector-"
 	restartTask  = "restart-task-" // ours: Kafka Connect forwards it to the task's worker
+	topicsKey    = "topics-reset-" // ours: Kafka Connect deletes records of its status topic
 	loggerKey    = "logger-cluster-"
 )
 
@@ -141,6 +143,8 @@ func (h *Herder) applyConfig(r *kgo.Record, caughtUp bool) {
 	} else if name, ok := read(restartTask, &task); ok && caughtUp && task.Worker == h.opts.Replica && h.managed[name] != nil {
 		h.want(name).restarts++
 		h.settle(name)
+	} else if name, ok := read(topicsKey, &struct{}{}); ok && caughtUp {
+		delete(h.topics, name)
 	} else if name, ok := read(loggerKey, &level); ok && caughtUp && level.Level != "" && h.opts.SetLevel != nil {
 		h.opts.SetLevel(name, level.Level)
 	}
@@ -197,7 +201,7 @@ var (
 	// ErrTooLarge: the brokers take no record of that size.
 	ErrTooLarge = errors.New("the configuration is larger than what the brokers take as one record")
 	// ErrFile: the connector is the configuration file's.
-	ErrFile = errors.New("is defined in the configuration file of this worker; change it there")
+	ErrFile = errors.New("is defined in the configuration file of a worker; change it there")
 )
 
 // Config gives a connector's configuration as it was sent, with its name.
@@ -211,12 +215,25 @@ func (h *Herder) Config(name string) (map[string]string, error) {
 	return maps.Clone(w.config), nil
 }
 
-// InFile says whether a connector is the configuration file's.
+// InFile says whether a connector is the configuration file's, here or in a replica that
+// is there.
 func (h *Herder) InFile(name string) bool {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	w := h.wanted[name]
-	return w != nil && w.file
+	here := w != nil && w.file
+	h.mu.Unlock()
+	return here || h.inOthersFile(name)
+}
+
+func (h *Herder) inOthersFile(name string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id, r := range h.replicas {
+		if id != h.opts.Replica && r.Connectors[name].File && time.Since(r.heard) < h.opts.Session {
+			return true
+		}
+	}
+	return false
 }
 
 // TargetOf gives what is wanted of a connector.
@@ -233,8 +250,11 @@ func (h *Herder) TargetOf(name string) (Target, error) {
 // Create makes a connector. The configuration must be checked.
 func (h *Herder) Create(ctx context.Context, name string, config map[string]string, target Target) error {
 	return h.write(ctx, name, func(w *wanted) ([]*kgo.Record, error) {
-		if w.config != nil {
+		switch {
+		case w.config != nil:
 			return nil, ErrExists
+		case w.file: // of another replica
+			return nil, ErrFile
 		}
 		return []*kgo.Record{targetRecord(name, target), connectorRecord(name, config)}, nil
 	})
@@ -332,6 +352,16 @@ func (h *Herder) RestartTask(ctx context.Context, name string, task int) error {
 	return fmt.Errorf("task %s-%d: %w", name, task, ErrNotFound)
 }
 
+// ResetTopics has all replicas forget the topics of a connector that it no longer reads.
+func (h *Herder) ResetTopics(ctx context.Context, name string) error {
+	return h.write(ctx, name, func(w *wanted) ([]*kgo.Record, error) {
+		if w.config == nil {
+			return nil, ErrNotFound
+		}
+		return []*kgo.Record{configRecord(topicsKey+name, struct{}{})}, nil
+	})
+}
+
 // SetClusterLevel sets a logger's level in all replicas.
 func (h *Herder) SetClusterLevel(ctx context.Context, logger, level string) error {
 	return h.configs.append(ctx, configRecord(loggerKey+logger, loggerValue{level}))
@@ -359,6 +389,7 @@ func (h *Herder) write(ctx context.Context, name string, makes func(*wanted) ([]
 		w = *known
 	}
 	h.mu.Unlock()
+	w.file = w.file || h.inOthersFile(name)
 	records, err := makes(&w)
 	if err != nil {
 		return err

@@ -171,7 +171,7 @@ func (h *Herder) run(name string, w *wanted) {
 		ctx := h.ctx
 		h.running.Go(func() { m.run(ctx) })
 	}
-	m.set(&spec{config: w.config, target: w.state(), restarts: w.restarts})
+	m.set(&spec{config: w.config, file: w.file, target: w.state(), restarts: w.restarts})
 }
 
 // drop forgets a connector that was deleted and has stopped, unless it is wanted again.
@@ -218,12 +218,32 @@ func (h *Herder) Problems() []string {
 	h.mu.Unlock()
 	slices.SortFunc(all, func(a, b *managed) int { return strings.Compare(a.name, b.name) })
 	var problems []string
+	if why := h.idle(); why != "" {
+		problems = append(problems, why)
+	}
 	for _, m := range all {
 		if problem := m.problem(); problem != "" {
 			problems = append(problems, fmt.Sprintf("%s: %s", m.name, problem))
 		}
 	}
 	return problems
+}
+
+// idle says why this replica does not know what to run: all of its connectors are in the
+// config topic, and that was not read yet.
+func (h *Herder) idle() string {
+	h.mu.Lock()
+	known := h.known || len(h.opts.File) > 0
+	h.mu.Unlock()
+	if known {
+		return ""
+	}
+	h.configs.mu.Lock()
+	defer h.configs.mu.Unlock()
+	if h.configs.away == nil {
+		return fmt.Sprintf("starting: topic %s is being read", h.opts.ConfigTopic)
+	}
+	return fmt.Sprintf("which connectors there are is not known: topic %s cannot be read: %s", h.opts.ConfigTopic, h.opts.Redact(h.configs.away.Error()))
 }
 
 // Partitions counts those that this replica reads now.

@@ -424,6 +424,85 @@ func TestDifferentFiles(t *testing.T) {
 	}
 }
 
+// TestFileOfOneReplica: a connector of one replica's file alone is told of, and is made by
+// nobody else while that replica is there.
+func TestFileOfOneReplica(t *testing.T) {
+	t.Parallel()
+	b, brokers, prefix := newBench(t), testenv.Broker(t), testenv.Topic(t)
+	log := &safeBuffer{}
+	_, stop := b.start(brokers, prefix, "a", &safeBuffer{}, Connector{"x", map[string]string{"what": "file"}})
+	other, _ := b.start(brokers, prefix, "b", log)
+	const said = "another replica has a connector in its configuration file that is not in this one's"
+	b.eventually("it is said", func() bool { return strings.Contains(log.String(), said) })
+	config := map[string]string{"what": "rest"}
+	if err := other.Create(t.Context(), "x", config, Started); !errors.Is(err, ErrFile) {
+		t.Errorf("Create gives %v, want ErrFile", err)
+	}
+	if _, err := other.Put(t.Context(), "x", config); !errors.Is(err, ErrFile) {
+		t.Errorf("Put gives %v, want ErrFile", err)
+	}
+	if !other.InFile("x") || other.InFile("y") {
+		t.Error("InFile does not know of the other's file")
+	}
+	stop()
+	b.eventually("it can be made once that replica has gone", func() bool { return other.Create(t.Context(), "x", config, Started) == nil })
+	b.eventually("it runs", func() bool { return b.what("b", "x") == "rest" })
+	if n := strings.Count(log.String(), said); n != 1 {
+		t.Errorf("it is said %d times", n)
+	}
+}
+
+// TestIdleIsAProblem: a replica that does not know what to run is not healthy; one whose
+// file has connectors runs them.
+func TestIdleIsAProblem(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	away := []string{"127.0.0.1:1"}
+	rest, _ := b.start(away, "p", "a", &safeBuffer{})
+	file, _ := b.start(away, "p", "b", &safeBuffer{}, Connector{"x", map[string]string{"what": "file"}})
+	if p := rest.Problems(); len(p) != 1 || !strings.Contains(p[0], "p-configs") {
+		t.Errorf("the problems are %v", p)
+	}
+	b.eventually("the file's connector runs", func() bool { return b.what("b", "x") == "file" })
+	if p := file.Problems(); len(p) != 0 {
+		t.Errorf("the problems are %v", p)
+	}
+	b.eventually("it says why", func() bool {
+		p := rest.Problems()
+		return len(p) == 1 && strings.Contains(p[0], "topic p-configs cannot be read: ")
+	})
+	h, _ := b.start(testenv.Broker(t), testenv.Topic(t), "c", &safeBuffer{})
+	b.eventually("all is well", func() bool { return len(h.Problems()) == 0 })
+}
+
+// TestTopicsAreResetEverywhere: a topic that is read no more goes from what all replicas
+// say.
+func TestTopicsAreResetEverywhere(t *testing.T) {
+	t.Parallel()
+	b, brokers, prefix := newBench(t), testenv.Broker(t), testenv.Topic(t)
+	all := map[string]*Herder{}
+	for _, id := range []string{"a", "b"} {
+		all[id], _ = b.start(brokers, prefix, id, &safeBuffer{})
+	}
+	if err := all["a"].Create(t.Context(), "x", map[string]string{"what": "old"}, Started); err != nil {
+		t.Fatal(err)
+	}
+	topics := func(want ...string) func() bool {
+		return func() bool {
+			return slices.Equal(all["a"].Topics("x"), want) && slices.Equal(all["b"].Topics("x"), want)
+		}
+	}
+	b.eventually("both say what they read", topics("old"))
+	if _, err := all["a"].Put(t.Context(), "x", map[string]string{"what": "new"}); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("the old topic is still there", topics("new", "old"))
+	if err := all["a"].ResetTopics(t.Context(), "x"); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("it has gone", topics("new"))
+}
+
 // TestFailed: a connector that ends by itself is FAILED with the reason until it is
 // restarted; a restart of what has failed leaves the others alone.
 func TestFailed(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 // spec is how one connector is wanted.
 type spec struct {
 	config   map[string]string
+	file     bool // it is the configuration file's
 	target   Target
 	restarts int
 }
@@ -172,7 +173,7 @@ func (m *managed) report() connectorReport {
 	m.mu.Unlock()
 	report := connectorReport{State: worker.StateRunning}
 	if want != nil {
-		report.Config = hashOf(want.config)
+		report.Config, report.File = hashOf(want.config), want.file
 	}
 	var status worker.Status
 	if r != nil {

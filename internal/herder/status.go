@@ -34,7 +34,8 @@ type connectorReport struct {
 	Trace    string       `json:"trace,omitempty"`
 	Tasks    []taskReport `json:"tasks,omitempty"`
 	Topics   []string     `json:"topics,omitempty"`
-	Config   string       `json:"config"` // a hash of it
+	Config   string       `json:"config"`         // a hash of it
+	File     bool         `json:"file,omitempty"` // it is in this replica's configuration file
 	Delivery string       `json:"delivery,omitempty"`
 }
 
@@ -87,12 +88,25 @@ func (h *Herder) Status(name string) (Status, error) {
 	if w == nil || w.config == nil {
 		return Status{}, ErrNotFound
 	}
-	return h.statusOf(name, w), nil
+	return h.statusOf(name, w, h.recent()), nil
 }
 
-func (h *Herder) statusOf(name string, w *wanted) Status {
+// Statuses gives those of all connectors, by name.
+func (h *Herder) Statuses() map[string]Status {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	known, all := h.recent(), map[string]Status{}
+	for name, w := range h.wanted {
+		if w.config != nil {
+			all[name] = h.statusOf(name, w, known)
+		}
+	}
+	return all
+}
+
+func (h *Herder) statusOf(name string, w *wanted, known map[string]*replica) Status {
 	s := Status{Name: name, Tasks: []Task{}, Connector: Part{State: worker.StateUnassigned, WorkerID: h.opts.WorkerID()}}
-	known, found := h.recent(), false
+	found := false
 	most := tasksMax(w.config)
 	for _, r := range known { // it may be a variable, or have been another until now
 		for _, t := range r.Connectors[name].Tasks {
@@ -196,6 +210,14 @@ func (h *Herder) applyStatus(r *kgo.Record, caughtUp bool) {
 // with another configuration.
 func (h *Herder) compare(id, name string, other connectorReport) {
 	w, ours := h.wanted[name], h.managed[name]
+	if other.File && (w == nil || !w.file) {
+		if !h.differ[id+"/"+name] {
+			h.log.Warn("another replica has a connector in its configuration file that is not in this one's; give all replicas the same file",
+				"connector", name, "replica", id)
+		}
+		h.differ[id+"/"+name] = true
+		return
+	}
 	if w == nil || !w.file || ours == nil || other.Config == "" {
 		return
 	}
@@ -229,13 +251,6 @@ func (h *Herder) Topics(name string) []string {
 	defer h.mu.Unlock()
 	h.recent()
 	return append([]string{}, slices.Sorted(maps.Keys(h.topics[name]))...)
-}
-
-// ResetTopics forgets the topics of a connector that it no longer reads.
-func (h *Herder) ResetTopics(name string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.topics, name)
 }
 
 // report writes what this replica says of itself: when it changes, and as heartbeats.

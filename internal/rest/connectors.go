@@ -27,11 +27,13 @@ type Connect interface {
 	Names() []string
 	Config(name string) (map[string]string, error)
 	Status(name string) (herder.Status, error)
+	// Statuses are those of all connectors, by name.
+	Statuses() map[string]herder.Status
 	TargetOf(name string) (herder.Target, error)
 	// InFile says whether the configuration file has it, which alone changes it.
 	InFile(name string) bool
 	Topics(name string) []string
-	ResetTopics(name string)
+	ResetTopics(ctx context.Context, name string) error
 
 	Create(ctx context.Context, name string, config map[string]string, target herder.Target) error
 	// PutIf makes a connector or replaces its configuration, where good says so of the
@@ -149,18 +151,16 @@ func (a api) list(r *http.Request) (reply, error) {
 		return ok(a.Names())
 	}
 	all := map[string]map[string]any{}
-	for _, name := range a.Names() {
+	for name, s := range a.Statuses() {
 		one := map[string]any{}
 		for _, what := range expand {
 			switch what {
 			case "info":
-				if info, err := a.infoOf(name); err == nil {
-					one["info"] = info
+				if config, err := a.Config(name); err == nil {
+					one["info"] = newInfo(name, config, s)
 				}
 			case "status":
-				if s, err := a.Status(name); err == nil {
-					one["status"] = statusBody(s)
-				}
+				one["status"] = statusBody(s)
 			}
 		}
 		all[name] = one
@@ -173,13 +173,19 @@ func (a api) infoOf(name string) (connectorInfo, error) {
 	if err != nil {
 		return connectorInfo{}, missing(err, connectorNotFound, name)
 	}
-	info := connectorInfo{Name: name, Config: config, Tasks: []taskID{}, Type: typeSink}
-	if s, err := a.Status(name); err == nil {
-		for _, t := range s.Tasks {
-			info.Tasks = append(info.Tasks, taskID{name, t.ID})
-		}
+	s, err := a.Status(name)
+	if err != nil {
+		return connectorInfo{}, missing(err, connectorNotFound, name)
 	}
-	return info, nil
+	return newInfo(name, config, s), nil
+}
+
+func newInfo(name string, config map[string]string, s herder.Status) connectorInfo {
+	info := connectorInfo{Name: name, Config: config, Tasks: []taskID{}, Type: typeSink}
+	for _, t := range s.Tasks {
+		info.Tasks = append(info.Tasks, taskID{name, t.ID})
+	}
+	return info
 }
 
 func statusBody(s herder.Status) connectorStatus {
@@ -514,7 +520,9 @@ func (a api) topics(r *http.Request) (reply, error) {
 }
 
 func (a api) resetTopics(r *http.Request) (reply, error) {
-	a.ResetTopics(r.PathValue("name"))
+	if err := a.ResetTopics(r.Context(), r.PathValue("name")); err != nil && !errors.Is(err, herder.ErrNotFound) {
+		return reply{}, err
+	}
 	return reply{code: http.StatusAccepted}, nil
 }
 
