@@ -147,6 +147,13 @@ func (s *stack) config(id string, more map[string]string, extra string) string {
 // section is the stack's connector in the list of a configuration file.
 func (s *stack) section(more map[string]string) string {
 	s.t.Helper()
+	keys := s.keys()
+	maps.Copy(keys, more)
+	return fmt.Sprintf("  %s:\n", s.connector) + yamlKeys(s.t, "    ", keys)
+}
+
+// keys are the stack's connector's.
+func (s *stack) keys() map[string]string {
 	keys := map[string]string{
 		"connector.class":      "timescale-sink",
 		"topics.regex":         "crypto-[a-z0-9-]+-" + s.id + "-.+",
@@ -159,8 +166,7 @@ func (s *stack) section(more map[string]string) string {
 		"ledger.check.ms":      "1000",
 	}
 	maps.Copy(keys, s.settings)
-	maps.Copy(keys, more)
-	return fmt.Sprintf("  %s:\n", s.connector) + yamlKeys(s.t, "    ", keys)
+	return keys
 }
 
 func yamlKeys(t testing.TB, indent string, keys map[string]string) string {
