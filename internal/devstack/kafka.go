@@ -1,6 +1,7 @@
 package devstack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,13 +38,15 @@ type KafkaOptions struct {
 }
 
 // Kafka is a private Apache Kafka: one node, broker and controller in one
-// process, listening on 127.0.0.1 only. What it acknowledged survives Kill, but
+// process, listening on 127.0.0.1 only, to which AddBroker adds others. What it acknowledged survives Kill, but
 // not the machine's crash. Its methods may be called concurrently.
 type Kafka struct {
-	opts KafkaOptions
-	jars string
-	dir  string
-	lock *fileLock
+	opts  KafkaOptions
+	jars  string
+	dir   string
+	lock  *fileLock
+	node  int
+	first *Kafka // the cluster's controller; nil: this one is
 
 	mu         sync.Mutex
 	port       int
@@ -66,15 +69,33 @@ func StartKafka(ctx context.Context, opts KafkaOptions) (*Kafka, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Kafka{opts: opts, jars: jars, dir: dir, lock: lock, port: opts.Port}
+	k := &Kafka{opts: opts, jars: jars, dir: dir, lock: lock, port: opts.Port, node: 1}
 	report(opts.Progress, "starting Apache Kafka")
+	return k, k.begin(ctx)
+}
+
+// AddBroker starts another broker of the cluster, with the same settings, in a temporary
+// folder and on a free port. It is a broker alone: end those before the first, which is the
+// controller too.
+func (k *Kafka) AddBroker(ctx context.Context, node int) (*Kafka, error) {
+	opts := k.opts
+	opts.Dir, opts.Port = "", 0
+	dir, lock, err := openData("", "kafka")
+	if err != nil {
+		return nil, err
+	}
+	b := &Kafka{opts: opts, jars: k.jars, dir: dir, lock: lock, node: node, first: k, clusterID: k.ClusterID()}
+	return b, b.begin(ctx)
+}
+
+func (k *Kafka) begin(ctx context.Context) error {
 	k.mu.Lock()
-	err = errors.Join(killAll(dir, nil), k.start(ctx))
+	err := errors.Join(killAll(k.dir, nil), k.start(ctx))
 	k.mu.Unlock()
 	if err != nil {
-		return nil, errors.Join(err, k.Close())
+		return errors.Join(err, k.Close())
 	}
-	return k, nil
+	return nil
 }
 
 // Brokers returns the bootstrap servers. They stay the same over Restart.
@@ -116,8 +137,7 @@ func (k *Kafka) start(ctx context.Context) error {
 }
 
 func (k *Kafka) tryStart(ctx context.Context) error {
-	var err error
-	if k.controller, err = freePort(ctx); err != nil {
+	if err := k.findController(ctx); err != nil {
 		return err
 	}
 	if err := k.format(ctx); err != nil {
@@ -141,6 +161,20 @@ func (k *Kafka) tryStart(ctx context.Context) error {
 	}
 	k.server = server
 	return nil
+}
+
+// findController gives the controller's port: a free one at the first start, and the same
+// over Restart, for the sake of the other brokers.
+func (k *Kafka) findController(ctx context.Context) (err error) {
+	switch {
+	case k.first != nil:
+		k.first.mu.Lock()
+		defer k.first.mu.Unlock()
+		k.controller = k.first.controller
+	case k.controller == 0 || k.clusterID == "":
+		k.controller, err = freePort(ctx)
+	}
+	return err
 }
 
 // java returns a command with the broker's jars on the class path. Java itself
@@ -178,6 +212,11 @@ func (k *Kafka) configure(data string) error {
 		"broker.session.timeout.ms":    "2000",
 		"broker.heartbeat.interval.ms": "500",
 	}
+	if k.first != nil {
+		settings["process.roles"] = "broker"
+		settings["node.id"] = fmt.Sprint(k.node)
+		settings["listeners"] = "PLAINTEXT://" + k.address()
+	}
 	maps.Copy(settings, k.opts.Settings)
 	var text strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
@@ -199,7 +238,7 @@ func (k *Kafka) format(ctx context.Context) error {
 		if err := errors.Join(os.RemoveAll(work), k.configure(work)); err != nil {
 			return err
 		}
-		out, err := output(k.java(ctx, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", newClusterID(), "-c", k.properties()), account{})
+		out, err := output(k.java(ctx, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", cmp.Or(k.clusterID, newClusterID()), "-c", k.properties()), account{})
 		if err != nil {
 			return fmt.Errorf("formatting Kafka's data folder: %w: %s", err, lastLines(string(out), 4))
 		}
@@ -238,7 +277,7 @@ func (k *Kafka) waitReady(ctx context.Context, server *process) error {
 		if err == nil && meta.Cluster != k.clusterID {
 			return fmt.Errorf("port %d belongs to another cluster: %s", k.port, meta.Cluster)
 		}
-		if err == nil && len(meta.Brokers) == 1 {
+		if err == nil && slices.ContainsFunc(meta.Brokers, func(b kadm.BrokerDetail) bool { return int(b.NodeID) == k.node }) {
 			return nil
 		}
 		select {

@@ -67,6 +67,11 @@ func startReplica(t testing.TB, id, config string) *replica {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startProgram(t, path, id, config)
+}
+
+func startProgram(t testing.TB, path, id, config string) *replica {
+	t.Helper()
 	r := &replica{t: t, id: id, config: config, log: &logText{}, done: make(chan struct{})}
 	r.cmd = exec.Command(path, "run", "-c", config)
 	r.cmd.Stderr = r.log

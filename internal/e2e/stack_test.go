@@ -35,8 +35,10 @@ type stack struct {
 	admin     *kadm.Client
 	db        *pgxpool.Pool
 	topics    []string
-	journal   *journal
-	watching  *atomic.Pointer[watch] // nil: nobody looks when records become visible
+	// replication is how many brokers have each of its topics.
+	replication int16
+	journal     *journal
+	watching    *atomic.Pointer[watch] // nil: nobody looks when records become visible
 }
 
 // eachBroker runs a test over the in-process broker and over Apache Kafka.
@@ -60,7 +62,7 @@ func newStackAt(t testing.TB, brokers []string, url, schema string) *stack {
 	id := "e2e" + strings.ToLower(rand.Text()[:10])
 	s := &stack{
 		t: t, brokers: brokers, url: url, schema: schema, id: id, connector: "c-" + id,
-		settings: map[string]string{}, process: map[string]string{}, journal: newJournal(), watching: new(atomic.Pointer[watch]),
+		settings: map[string]string{}, process: map[string]string{}, journal: newJournal(), watching: new(atomic.Pointer[watch]), replication: 1,
 	}
 	var err error
 	s.client, err = kgo.NewClient(kgo.SeedBrokers(brokers...),
@@ -118,7 +120,7 @@ func (s *stack) createNamed(topic string, partitions int32, configs map[string]*
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), limit)
 	defer cancel()
-	if _, err := s.admin.CreateTopic(ctx, partitions, 1, configs, topic); err != nil {
+	if _, err := s.admin.CreateTopic(ctx, partitions, s.replication, configs, topic); err != nil {
 		s.t.Fatalf("making topic %s: %v", topic, err)
 	}
 	s.topics = append(s.topics, topic)

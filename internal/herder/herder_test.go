@@ -660,3 +660,57 @@ func TestReportFitsARecord(t *testing.T) {
 		t.Errorf("the report has %d bytes and %d connectors", len(text), len(report.Connectors))
 	}
 }
+
+// TestClocksDiffer: a replica whose clock is a minute off, either way, is there for as long
+// as it says so, and gone a session after that.
+func TestClocksDiffer(t *testing.T) {
+	t.Parallel()
+	for name, off := range map[string]time.Duration{"behind": -time.Minute, "ahead": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b, brokers, prefix := newBench(t), testenv.Broker(t), testenv.Topic(t)
+			h, _ := b.start(brokers, prefix, "a", &safeBuffer{})
+			if err := h.Create(t.Context(), "x", map[string]string{"what": "1"}, Started); err != nil {
+				t.Fatal(err)
+			}
+			client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			beat := func() {
+				r := &kgo.Record{
+					Topic: prefix + "-status", Key: []byte("other"), Timestamp: time.Now().Add(off),
+					Value: []byte(`{"worker_id":"other:1","connectors":{"x":{"state":"RUNNING","tasks":[{"lane":0,"state":"RUNNING"}]}}}`),
+				}
+				if err := client.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			states := func() (states []string) {
+				s, err := h.Status("x")
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, task := range s.Tasks {
+					if task.WorkerID == "other:1" {
+						states = append(states, task.State)
+					}
+				}
+				return states
+			}
+			there := func() bool { return slices.Contains(states(), worker.StateRunning) }
+			beats := 0
+			b.eventually("it is there, and stays so over its session", func() bool {
+				beat()
+				if there() {
+					beats++
+				} else if beats > 0 {
+					t.Fatalf("it has gone: %v", states())
+				}
+				return beats > 300 // more than a session of 1 s
+			})
+			b.eventually("it has gone", func() bool { return slices.Contains(states(), worker.StateUnassigned) && !there() })
+		})
+	}
+}
