@@ -35,15 +35,20 @@ type Decoded struct {
 // that was typed and shows the value as it was typed, never a resolved one. A
 // key with an error keeps its default.
 func Decode(props map[string]string, targets ...any) (Decoded, error) {
-	return decode(props, slices.Concat(connectorFramework, transformKeys), targets)
+	return new(Variables).Decode(props, targets...)
+}
+
+// Decode is Decode with variables that may read no more than v says.
+func (v *Variables) Decode(props map[string]string, targets ...any) (Decoded, error) {
+	return v.decode(props, slices.Concat(connectorFramework, transformKeys), targets)
 }
 
 // DecodeWorker is Decode for the keys of the process.
 func DecodeWorker(props map[string]string, targets ...any) (Decoded, error) {
-	return decode(props, workerFramework, targets)
+	return new(Variables).decode(props, workerFramework, targets)
 }
 
-func decode(props map[string]string, framework []string, targets []any) (Decoded, error) {
+func (v *Variables) decode(props map[string]string, framework []string, targets []any) (Decoded, error) {
 	var known []field
 	for _, t := range targets {
 		known = append(known, fields(t)...)
@@ -53,7 +58,7 @@ func decode(props map[string]string, framework []string, targets []any) (Decoded
 	for _, key := range slices.Sorted(maps.Keys(props)) {
 		named := slices.DeleteFunc(slices.Clone(known), func(f field) bool { return !f.takes(key) })
 		if len(named) > 0 {
-			errs = append(errs, d.set(named, key, props[key])...)
+			errs = append(errs, d.set(v, named, key, props[key])...)
 			continue
 		}
 		if isMisspelt(key, known) {
@@ -82,8 +87,8 @@ func (f field) takes(key string) bool {
 	return strings.HasPrefix(key, f.prefix) && len(key) > len(f.prefix)
 }
 
-func (d *Decoded) set(named []field, key, typed string) []error {
-	text, given, err := resolve(typed)
+func (d *Decoded) set(v *Variables, named []field, key, typed string) []error {
+	text, given, err := v.resolve(typed)
 	if err != nil {
 		return []error{fmt.Errorf("%s: %w", key, err)}
 	}

@@ -77,7 +77,7 @@ func restPlugin(p connect.Plugin) rest.Plugin {
 
 // Validate implements rest.Connect.
 func (a connectAPI) Validate(props map[string]string) rest.Checked {
-	c := readConnector(config.Connector{Name: props["name"], Props: props})
+	c := a.p.loaded.read(config.Connector{Name: props["name"], Props: props})
 	redactor := a.p.loaded.redactor.With(c.decoded.Secrets...)
 	var messages []string
 	for _, text := range lines(c.err) {
@@ -92,7 +92,7 @@ func (a connectAPI) connectorOf(name string) (*connectorConfig, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := readConnector(config.Connector{Name: name, Props: props})
+	c := a.p.loaded.read(config.Connector{Name: name, Props: props})
 	return c, a.redacted(c, c.err)
 }
 

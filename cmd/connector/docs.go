@@ -87,6 +87,7 @@ func configurationPage() string {
 	section("Brokers", "Keys at the top of the file; all connectors use them. Where `group.instance.id` is not set it is the host's name.", &client)
 	ingest := defaultIngestConfig()
 	section("HTTP ingest", "Keys at the top of the file; see [http-ingest.md](http-ingest.md).", &ingest)
+	section("Variables", "Keys at the top of the file: what `${file:...}`, `${dir:...}` and `${env:...}` in connectors may read, for those who may make them over REST.", new(config.Variables))
 	tracing := defaultTracingConfig()
 	section("Traces", "Keys at the top of the file; see [operations.md](operations.md#traces).", &tracing)
 	settings, source := worker.DefaultSettings(), redpandasource.DefaultConfig()

@@ -26,6 +26,7 @@ type loaded struct {
 	client     redpandasource.ClientConfig
 	ingest     ingestConfig
 	tracing    tracingConfig
+	variables  config.Variables
 	tokens     *ingest.Tokens
 	decoded    config.Decoded
 	connectors []*connectorConfig
@@ -62,7 +63,7 @@ func load(path string) (*loaded, error) {
 		path: path, process: defaultProcessConfig(), client: redpandasource.DefaultClientConfig(),
 		ingest: defaultIngestConfig(), tracing: defaultTracingConfig(), redactor: config.NewRedactor(),
 	}
-	l.decoded, l.err = config.DecodeWorker(file.Worker, &l.process, &l.client, &l.ingest, &l.tracing)
+	l.decoded, l.err = config.DecodeWorker(file.Worker, &l.process, &l.client, &l.ingest, &l.tracing, &l.variables)
 	l.redactor.Add(l.decoded.Secrets...)
 	l.levels = newLevels(l.process.LogLevel)
 	if l.client.GroupInstanceID == "" {
@@ -70,7 +71,7 @@ func load(path string) (*loaded, error) {
 		l.client.GroupInstanceID, _ = os.Hostname()
 	}
 	if l.err == nil {
-		l.err = errors.Join(l.process.Validate(), l.client.Validate(), l.ingest.Validate(), l.tracing.Validate())
+		l.err = errors.Join(l.process.Validate(), l.client.Validate(), l.ingest.Validate(), l.tracing.Validate(), l.variables.Validate())
 	}
 	if l.err == nil {
 		l.tokens, l.err = l.ingest.readTokens()
@@ -89,22 +90,22 @@ func load(path string) (*loaded, error) {
 
 // connector reads a connector and has its secrets hidden from now on.
 func (l *loaded) connector(from config.Connector) *connectorConfig {
-	c := readConnector(from)
+	c := l.read(from)
 	l.redactor.Add(c.decoded.Secrets...)
 	return c
 }
 
-// readConnector decodes and checks a connector. What is wrong with it shows no value
-// that a variable gave.
-func readConnector(from config.Connector) *connectorConfig {
-	c := decodedConnector(from)
+// read decodes and checks a connector. What is wrong with it shows no value that a
+// variable gave.
+func (l *loaded) read(from config.Connector) *connectorConfig {
+	c := l.decode(from)
 	if c.err != nil && len(c.decoded.Resolved) > 0 {
 		c.err = errors.New(config.NewRedactor(c.decoded.Resolved...).Redact(c.err.Error()))
 	}
 	return c
 }
 
-func decodedConnector(from config.Connector) *connectorConfig {
+func (l *loaded) decode(from config.Connector) *connectorConfig {
 	c := &connectorConfig{name: from.Name, props: from.Props, settings: worker.DefaultSettings(), source: redpandasource.DefaultConfig()}
 	plugin, err := findPlugin(from.Props["connector.class"])
 	if err != nil {
@@ -115,7 +116,7 @@ func decodedConnector(from config.Connector) *connectorConfig {
 	var named struct {
 		Name string `json:"name"`
 	}
-	c.decoded, c.err = config.Decode(from.Props, &named, &c.settings, &c.source, c.target)
+	c.decoded, c.err = l.variables.Decode(from.Props, &named, &c.settings, &c.source, c.target)
 	var errs []error
 	if named.Name != "" && named.Name != c.name {
 		errs = append(errs, fmt.Errorf("name: %q is not the connector's name in the file, %s; leave the key out", named.Name, c.name))

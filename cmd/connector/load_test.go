@@ -26,7 +26,7 @@ func TestVariablesStayHidden(t *testing.T) {
 			if key.Name == "errors.deadletterqueue.topic.name" {
 				props["topics"] = value
 			}
-			c := readConnector(config.Connector{Name: "x", Props: props})
+			c := new(loaded).read(config.Connector{Name: "x", Props: props})
 			for _, text := range lines(c.err) {
 				for _, part := range []string{"geheim", "zettel", "brief", "ordner"} {
 					if strings.Contains(text, part) {

@@ -118,7 +118,7 @@ func newProcess(ctx context.Context, l *loaded, log *slog.Logger) (_ *process, e
 // make makes a connector from a configuration as it was sent. Its secrets are hidden
 // in the log for as long as it is there.
 func (p *process) make(name string, props map[string]string) (herder.Runner, error) {
-	c := readConnector(config.Connector{Name: name, Props: props})
+	c := p.loaded.read(config.Connector{Name: name, Props: props})
 	forget := p.loaded.redactor.Add(c.decoded.Secrets...)
 	r, err := (*runner)(nil), c.err
 	if err == nil {
