@@ -1,10 +1,10 @@
 // Package devstack runs the systems that a connector talks to, privately and on
-// the loopback interface: a real TimescaleDB, a real Apache Kafka, and an
-// in-process Kafka broker. The demo, the tests and the benchmarks use it; it is
-// not for production.
+// the loopback interface: a real TimescaleDB, a real Apache Kafka, a real
+// Prometheus, and an in-process Kafka broker. The demo, the tests and the
+// benchmarks use it; it is not for production.
 //
-// TimescaleDB and Kafka are fetched once, with the machine's own package tools,
-// into a cache folder. Nothing is installed and no root is needed.
+// TimescaleDB, Kafka and Prometheus are fetched once, with the machine's own
+// package tools, into a cache folder. Nothing is installed and no root is needed.
 package devstack
 
 import (

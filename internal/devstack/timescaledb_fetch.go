@@ -26,12 +26,13 @@ const (
 
 // notNeeded matches packages of the dependency closure that a private server
 // never loads: Perl and the cluster scripts written in it, accounts and login,
-// the JIT's compiler, locale sources. They are two thirds of its size.
+// the JIT's compiler, locale sources, scripts and fonts of web pages. They are two
+// thirds of PostgreSQL's size.
 var notNeeded = regexp.MustCompile(`^(perl.*|lib.*perl.*|libgdbm.*|libdb5.*|libllvm.*|libz3.*|` +
 	`adduser|passwd|base-passwd|login\.defs|libsemanage.*|libsepol.*|libpam-modules.*|libaudit-common|` +
 	`debconf|libdebconfclient0|ucf|sensible-utils|init-system-helpers|sysvinit-utils|` +
 	`libc-bin|libc-l10n|locales|tzdata|readline-common|gcc-.*-base|netbase|procps|libproc2.*|libncursesw.*|` +
-	`openssl|openssl-provider-legacy|ssl-cert|libsasl2-modules-db|` +
+	`openssl|openssl-provider-legacy|ssl-cert|libsasl2-modules-db|libjs-.*|node-.*|fonts-.*|javascript-common|` +
 	`postgresql-common.*|postgresql-client-common)$`)
 
 // elsewhere ends an error which says that no database can be fetched here.

@@ -42,13 +42,13 @@ func TestNotNeededKeepsTheServersLibraries(t *testing.T) {
 	t.Parallel()
 	for _, name := range strings.Fields(`libc6 libgcc-s1 libstdc++6 libicu76 libssl3t64 libpq5 libxml2 libxslt1.1 liblz4-1
 		libzstd1 zlib1g libldap2 libgssapi-krb5-2 libpam0g libsystemd0 libuuid1 libreadline8t64 libtinfo6
-		postgresql-17 postgresql-client-17 postgresql-17-timescaledb`) {
+		postgresql-17 postgresql-client-17 postgresql-17-timescaledb prometheus`) {
 		if notNeeded.MatchString(name) {
 			t.Errorf("%s would not be fetched", name)
 		}
 	}
 	for _, name := range strings.Fields(`perl perl-base perl-modules-5.40 libperl5.40 libjson-perl libllvm19 libz3-4 passwd
-		locales postgresql-common postgresql-common-dev postgresql-client-common ssl-cert`) {
+		locales postgresql-common postgresql-common-dev postgresql-client-common ssl-cert libjs-d3 fonts-glyphicons-halflings`) {
 		if !notNeeded.MatchString(name) {
 			t.Errorf("%s would be fetched", name)
 		}

@@ -1,5 +1,5 @@
-// Package testenv gives tests real servers: a TimescaleDB, an Apache Kafka, and
-// the in-process broker.
+// Package testenv gives tests real servers: a TimescaleDB, an Apache Kafka, a
+// Prometheus, and the in-process broker.
 //
 // The shared ones are those that the variables name (cmd/testenv sets them);
 // else the first test that wants one starts it, for its test process. A package
