@@ -27,6 +27,11 @@ type Position struct {
 	// accounted for, -1 where there is none: a log that holds another time there
 	// was made again.
 	LastOffset, LastTimestamp int64
+	// Unaccounted is by how much the ledger does not add up: the offsets before Next to
+	// which it gives no fate, or below 0 those to which it gives one too many. It is
+	// read from the ledger itself, so that a ledger which was altered shows (promise 3).
+	// A sink that keeps no counts leaves it 0.
+	Unaccounted int64
 	// Err, where set, says why this partition must not be read: a *RefusedError,
 	// for a topic that was made again, or a kind whose table does not fit.
 	Err error

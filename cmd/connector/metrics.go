@@ -8,6 +8,7 @@ import (
 
 	"github.com/qicore/tickconnect/connect"
 	timescalesink "github.com/qicore/tickconnect/connectors/timescale-sink"
+	"github.com/qicore/tickconnect/internal/rest"
 )
 
 // newRegistry holds the metrics of the process itself; workers add theirs.
@@ -22,6 +23,18 @@ func newRegistry() *prometheus.Registry {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), info)
 	return registry
+}
+
+// registerHealth adds what /health says: alerts scrape one address.
+func registerHealth(registry prometheus.Registerer, health func() rest.Health) {
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "tickconnect_healthy", Help: "1 where /health answers 200, 0 where it answers 503.",
+	}, func() float64 {
+		if health().Healthy {
+			return 1
+		}
+		return 0
+	}))
 }
 
 // registerCounters adds what a timescale-sink counts beside its ledger. What it gives

@@ -12,6 +12,7 @@ import (
 
 	"github.com/qicore/tickconnect/connect"
 	timescalesink "github.com/qicore/tickconnect/connectors/timescale-sink"
+	"github.com/qicore/tickconnect/internal/rest"
 	"github.com/qicore/tickconnect/internal/worker"
 	"github.com/qicore/tickconnect/publish/ingest"
 )
@@ -93,6 +94,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 	t.Cleanup(func() { target.Close() })
 	registerCounters(recording, "market", target)
+	registerHealth(recording, func() rest.Health { return rest.Health{} })
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)

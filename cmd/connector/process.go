@@ -92,6 +92,7 @@ func newProcess(ctx context.Context, l *loaded, log *slog.Logger) (_ *process, e
 		},
 		File: file, Make: p.make, SetLevel: l.levels.set, Redact: l.redactor.Redact, Log: log,
 	})
+	registerHealth(p.registry, p.health)
 	b := thisBuild()
 	p.server, err = rest.Listen(ctx, rest.Options{
 		Listeners:        l.process.Listeners,

@@ -229,7 +229,7 @@ func TestRun(t *testing.T) {
 		t.Fatalf("audit: exit code %d, %s%s", code, out, errOut)
 	}
 	p.waitHealth(t, http.StatusOK)
-	if code, body := p.get(t, "/metrics"); code != 200 || !strings.Contains(body, `tickconnect_build_info{`) ||
+	if code, body := p.get(t, "/metrics"); code != 200 || !strings.Contains(body, `tickconnect_build_info{`) || !strings.Contains(body, "\ntickconnect_healthy 1\n") ||
 		!strings.Contains(body, `tickconnect_unknown_fields_total{connector="market"} 0`) || strings.Contains(body, "BTC") {
 		t.Errorf("GET /metrics gave %d %s", code, body)
 	}
@@ -288,6 +288,9 @@ func TestRunIsolates(t *testing.T) {
 	body := p.waitHealth(t, http.StatusServiceUnavailable)
 	if !strings.Contains(body, `"status":"unhealthy"`) || !strings.Contains(body, "unreachable: ") || strings.Contains(body, "hunter2") {
 		t.Errorf("GET /health says %s", body)
+	}
+	if _, metrics := p.get(t, "/metrics"); !strings.Contains(metrics, "\ntickconnect_healthy 0\n") {
+		t.Errorf("GET /metrics does not say that it is unhealthy:\n%s", metrics)
 	}
 	if code := p.signal(t, syscall.SIGINT); code != 0 {
 		t.Errorf("exit code %d after SIGINT", code)

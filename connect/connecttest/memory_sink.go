@@ -325,7 +325,10 @@ func (s *memoryLedgerSink) Positions(ctx context.Context, tps []connect.TopicPar
 }
 
 func (l MemoryLedger) position() connect.Position {
-	return connect.Position{Next: l.Next, LastOffset: l.LastOffset, LastTimestamp: l.LastTimestamp}
+	return connect.Position{
+		Next: l.Next, LastOffset: l.LastOffset, LastTimestamp: l.LastTimestamp,
+		Unaccounted: l.Next - l.Start - l.Counts.Offsets(),
+	}
 }
 
 func nowhere() connect.Position {

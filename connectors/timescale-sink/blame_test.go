@@ -50,3 +50,42 @@ func TestNoFateIsNegative(t *testing.T) {
 		t.Errorf("12 rows too many, balanced by -12 absent: %v, want a violated CHECK", err)
 	}
 }
+
+// TestUnaccountedOffsetsAreRead: a ledger that was altered behind the CHECK's back
+// says so to whoever opens the partition or looks where it stands (promise 3).
+func TestUnaccountedOffsetsAreRead(t *testing.T) {
+	t.Parallel()
+	f := setup(t, nil)
+	c := f.connector()
+	p := tp(trades, 0)
+	s := f.opened(c, p)
+	f.put(s, part(c, p, trade(0, 0, "a", "1"), trade(1, 1, "b", "1")))
+	read := func() (unaccounted [2]int64) {
+		t.Helper()
+		opened, err := f.sink(c).Open(f.ctx(), claims(p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		standing, err := s.Positions(f.ctx(), []connect.TopicPartition{p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return [2]int64{opened[0].Unaccounted, standing[0].Unaccounted}
+	}
+	if got := read(); got != [2]int64{} {
+		t.Errorf("a good ledger leaves %d offsets without a fate", got)
+	}
+	f.exec(f.in("ALTER TABLE %s.connector_ledger DROP CONSTRAINT connector_ledger_accounts, DROP CONSTRAINT connector_ledger_inserted"))
+	for sql, want := range map[string]int64{
+		"next_offset = 2, written = 1":              1, // a row was taken off the account
+		"next_offset = 2, written = 2, expired = 3": -3,
+		"next_offset = 7, written = 0":              7,
+		"next_offset = 7, written = 5, absent = 2":  0,
+	} {
+		f.exec(f.in("UPDATE %s.connector_ledger SET absent = 0, expired = 0"))
+		f.exec(f.in("UPDATE %s.connector_ledger SET " + sql))
+		if got := read(); got != [2]int64{want, want} {
+			t.Errorf("after %q %d offsets have no fate, want %d", sql, got, want)
+		}
+	}
+}

@@ -23,10 +23,12 @@ type ledgerRow struct {
 	lastOffset *int64
 	lastTime   *time.Time
 	closed     bool
+	// unaccounted is how many offsets before next have no fate.
+	unaccounted int64
 }
 
 func (r *ledgerRow) position() connect.Position {
-	p := connect.Position{Next: r.next, LastOffset: -1, LastTimestamp: timeMillis(r.lastTime)}
+	p := connect.Position{Next: r.next, LastOffset: -1, LastTimestamp: timeMillis(r.lastTime), Unaccounted: r.unaccounted}
 	if r.lastOffset != nil {
 		p.LastOffset = *r.lastOffset
 	}
@@ -39,7 +41,7 @@ func collectLedger(rows pgx.Rows, err error) (map[connect.TopicPartition]ledgerR
 	}
 	out := map[connect.TopicPartition]ledgerRow{}
 	var r ledgerRow
-	_, err = pgx.ForEachRow(rows, []any{&r.Topic, &r.Partition, &r.topicID, &r.next, &r.lastOffset, &r.lastTime, &r.closed}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&r.Topic, &r.Partition, &r.topicID, &r.next, &r.lastOffset, &r.lastTime, &r.closed, &r.unaccounted}, func() error {
 		out[r.TopicPartition] = r
 		r = ledgerRow{}
 		return nil

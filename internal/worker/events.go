@@ -170,6 +170,7 @@ func (t *task) opened(o *opening, pos []connect.Position, err error, now time.Ti
 			continue
 		}
 		p := newPart(o.sess, c, pos[i].Next)
+		p.unaccounted = pos[i].Unaccounted
 		if start > p.next && !p.noLedger {
 			p.expired = append(p.expired, span{p.next, start})
 			p.arrived = start
@@ -391,7 +392,7 @@ func (t *task) positions(tps []connect.TopicPartition, pos []connect.Position, e
 		if p == nil || p.lost {
 			continue
 		}
-		p.unsure = false
+		p.unsure, p.unaccounted = false, pos[i].Unaccounted
 		switch next := pos[i].Next; {
 		case pos[i].Err != nil:
 			t.fx.note(troubleRefused, tp, pos[i].Err)

@@ -272,7 +272,7 @@ func (l *lane) prove(p *part, s span) { l.w.prover.ask(l, p.sess, p.TopicPartiti
 
 func (l *lane) stored(p *part, c connect.Counts, bad []connect.Record) {
 	p.sess.Mark(p.Partition, p.next)
-	l.w.metrics.stored(p.Topic, c, bad)
+	l.w.metrics.stored(p.TopicPartition, c, bad)
 	if len(bad) > 0 {
 		l.w.hasDeadLetters(p.TopicPartition, bad)
 	}

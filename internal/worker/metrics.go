@@ -19,7 +19,11 @@ type Metrics struct {
 	batchRows *prometheus.HistogramVec
 	failures  *prometheus.CounterVec
 	dead      *prometheus.CounterVec
+	deadAt    *prometheus.GaugeVec
+	expired   *prometheus.CounterVec
+	expiredAt *prometheus.GaugeVec
 	lag       *prometheus.GaugeVec
+	ledger    *prometheus.GaugeVec
 	eventLag  *prometheus.GaugeVec
 	queue     *prometheus.GaugeVec
 	breaker   *prometheus.GaugeVec
@@ -63,8 +67,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m.batchRows = histogram("tickconnect_batch_records", "Records in a Put.", prometheus.ExponentialBuckets(1, 4, 9), "connector", "task")
 	m.failures = counter("tickconnect_put_failures_total", "Put calls that failed, by what the error asks for.", "connector", "task", "kind")
 	m.dead = counter("tickconnect_dead_letters_total", "Records dead-lettered, by reason.", "connector", "topic", "reason")
+	m.deadAt = gauge("tickconnect_dead_letters_last_timestamp_seconds", "When the last record was dead-lettered for the reason, in Unix time.", "connector", "topic", "reason")
+	m.expired = counter("tickconnect_expired_offsets_total", "Offsets that retention deleted before they were read.", "connector", "topic", "partition")
+	m.expiredAt = gauge("tickconnect_expired_offsets_last_timestamp_seconds", "When offsets were last found to be deleted before they were read, in Unix time.", "connector", "topic", "partition")
 	m.lag = gauge("tickconnect_lag_offsets", "Offsets between the ledger and the log's last stable offset.", "connector", "topic", "partition")
 	m.useful = gauge("tickconnect_useful_replicas", "Replicas' time that the records of this replica's partitions take, at the least cost of a record and with a minute for what lies behind. The sum over all replicas is what the connector needs.", "connector")
+	m.ledger = gauge("tickconnect_ledger_unaccounted_offsets", "Offsets to which the ledger gives no fate, or below 0 one too many; 0 in a ledger that adds up.", "connector", "topic", "partition")
 	m.eventLag = gauge("tickconnect_event_lag_seconds", "Age of the oldest record that waits in memory, by its Kafka timestamp; 0 where none waits.", "connector", "task")
 	m.queue = gauge("tickconnect_queue_bytes", "Memory held by records that wait to be stored.", "connector", "task")
 	m.breaker = gauge("tickconnect_breaker_state", "Circuit breaker of the target: 0 closed, 1 half-open, 2 open.", "connector")
@@ -146,7 +154,7 @@ func statusLabel(state string) string {
 type connectorMetrics struct {
 	m           *Metrics
 	name        string
-	lag         lagGauge
+	partitions  partitionGauges
 	demand      demand
 	dlqRequests prometheus.Counter
 	dlqFailures prometheus.Counter
@@ -165,7 +173,7 @@ func (m *Metrics) connector(w *Worker) *connectorMetrics {
 	m.mu.Unlock()
 	return &connectorMetrics{
 		m: m, name: w.name, tasks: make([]taskTimes, w.settings.TasksMax),
-		lag:         lagGauge{m: m, name: w.name},
+		partitions:  partitionGauges{m: m, name: w.name},
 		dlqRequests: m.dlqReq.WithLabelValues(w.name), dlqFailures: m.dlqFail.WithLabelValues(w.name),
 	}
 }
@@ -177,7 +185,7 @@ func (w *Worker) Forget() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.workers = slices.DeleteFunc(m.workers, func(o *Worker) bool { return o == w })
-	for _, g := range []*prometheus.GaugeVec{m.taskStatus, m.partitions, m.eventLag, m.queue, m.breaker, m.lag, m.useful, m.putAvg, m.putMax} {
+	for _, g := range []*prometheus.GaugeVec{m.taskStatus, m.partitions, m.eventLag, m.queue, m.breaker, m.lag, m.ledger, m.useful, m.putAvg, m.putMax} {
 		g.DeletePartialMatch(prometheus.Labels{"connector": w.name})
 	}
 }
@@ -204,22 +212,38 @@ func (c *connectorMetrics) put(task int, b *connect.Batch, d time.Duration, err 
 // watched renews what follows from the ends of the logs. An end that could not be read
 // leaves its lag as it is not known.
 func (c *connectorMetrics) watched(w *Worker, tps []connect.TopicPartition, bounds map[connect.TopicPartition]connect.Bounds) {
-	ends, lag := c.lag.set(w, tps, bounds)
+	ends, lag := c.partitions.set(w, tps, bounds)
 	away := w.breaker.State() != gobreaker.StateClosed
 	c.m.useful.WithLabelValues(c.name).Set(c.demand.look(time.Now(), ends, lag, w.settings.TasksMax, away))
 }
 
-func (c *connectorMetrics) stored(topic string, n connect.Counts, bad []connect.Record) {
+// claimed begins the counters of a topic at 0. One that first shows with a value has
+// no increase before it.
+func (c *connectorMetrics) claimed(claims []connect.Claim) {
+	for _, claim := range claims {
+		for _, fate := range []string{"written", "dead_lettered", "expired"} {
+			c.m.records.WithLabelValues(c.name, claim.Topic, fate)
+		}
+		c.m.expired.WithLabelValues(c.name, claim.Topic, partitionLabel(claim.Partition))
+	}
+}
+
+func (c *connectorMetrics) stored(tp connect.TopicPartition, n connect.Counts, bad []connect.Record) {
 	for fate, v := range map[string]int64{
 		"written": n.Written, "inserted": n.Inserted, "unchanged": n.Unchanged, "merged": n.Merged, "stale": n.Stale,
 		"dead_lettered": n.DeadLettered, "filtered": n.Filtered, "absent": n.Absent, "expired": n.Expired,
 	} {
 		if v > 0 {
-			c.m.records.WithLabelValues(c.name, topic, fate).Add(float64(v))
+			c.m.records.WithLabelValues(c.name, tp.Topic, fate).Add(float64(v))
 		}
 	}
 	for i := range bad {
-		c.m.dead.WithLabelValues(c.name, topic, bad[i].Err.Reason).Inc()
+		c.m.dead.WithLabelValues(c.name, tp.Topic, bad[i].Err.Reason).Inc()
+		c.m.deadAt.WithLabelValues(c.name, tp.Topic, bad[i].Err.Reason).SetToCurrentTime()
+	}
+	if n.Expired > 0 {
+		c.m.expired.WithLabelValues(c.name, tp.Topic, partitionLabel(tp.Partition)).Add(float64(n.Expired))
+		c.m.expiredAt.WithLabelValues(c.name, tp.Topic, partitionLabel(tp.Partition)).SetToCurrentTime()
 	}
 }
 

@@ -1,8 +1,13 @@
 package worker
 
 import (
+	"context"
 	"errors"
+	"maps"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -47,4 +52,124 @@ func TestGaugesAreFresh(t *testing.T) {
 	if got := state(); got != 2 {
 		t.Errorf("the breaker is open, and shown as %v", got)
 	}
+}
+
+// series gives the values of a metric, by the values of its labels in the order of
+// their names.
+func series(t *testing.T, registry *prometheus.Registry, name string) map[string]float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]float64{}
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.Metric {
+			var labels []string
+			for _, l := range m.Label {
+				labels = append(labels, l.GetValue())
+			}
+			out[strings.Join(labels, " ")] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		}
+	}
+	return out
+}
+
+// wrongLedger is a connector whose ledger does not add up.
+type wrongLedger struct {
+	connect.Connector
+	by *atomic.Int64
+}
+
+func (c wrongLedger) NewSink(task int) (connect.Sink, error) {
+	s, err := c.Connector.NewSink(task)
+	return wrongSink{s, c.by}, err
+}
+
+type wrongSink struct {
+	connect.Sink
+	by *atomic.Int64
+}
+
+func (s wrongSink) Positions(ctx context.Context, tps []connect.TopicPartition) ([]connect.Position, error) {
+	pos, err := s.Sink.(connect.OffsetStore).Positions(ctx, tps)
+	for i := range pos {
+		pos[i].Unaccounted = s.by.Load()
+	}
+	return pos, err
+}
+
+// TestLedgerMetrics: whether the ledger adds up is asked of the ledger itself and
+// shown for each partition that the replica owns; what expired is counted there
+// too; counters begin at 0 when a partition is claimed.
+func TestLedgerMetrics(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	var by atomic.Int64
+	var away atomic.Bool
+	tp := func(partition int32) connect.TopicPartition {
+		return connect.TopicPartition{Topic: "t", Partition: partition}
+	}
+	store := connecttest.NewMemory(connecttest.MemoryConfig{})
+	source := &scriptedSource{
+		bounds: func() (map[connect.TopicPartition]connect.Bounds, error) {
+			if away.Load() {
+				return nil, errors.New("the brokers are away")
+			}
+			return map[connect.TopicPartition]connect.Bounds{tp(0): {Stable: 9, End: 9}, tp(1): {Start: 7, Stable: 9, End: 9}}, nil
+		},
+		read: func(from, _ int64) (connect.Span, error) { return connect.Span{From: from, Next: from}, nil }, // shows nothing
+	}
+	settings := DefaultSettings()
+	settings.LagInterval, settings.LedgerCheck = 10*time.Millisecond, 10*time.Millisecond
+	w, err := New("c", settings, source, wrongLedger{store.Connector("c"), &by}, Options{Metrics: NewMetrics(registry)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	for _, l := range w.lanes {
+		go l.run(ctx)
+	}
+	go w.watchLogs(ctx)
+	shows := func(name string, want map[string]float64) {
+		t.Helper()
+		deadline := time.Now().Add(20 * time.Second)
+		for got := series(t, registry, name); !maps.Equal(got, want); got = series(t, registry, name) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s is %v, want %v", name, got, want)
+			}
+			wait(t, time.Millisecond)
+		}
+	}
+	const unaccounted = "tickconnect_ledger_unaccounted_offsets"
+
+	sess := newTestSession("t")
+	claim := func(partition int32, start int64) connect.Claim {
+		return connect.Claim{TopicPartition: tp(partition), LogStart: start, LogEnd: 9}
+	}
+	if _, err := w.Open(ctx, sess, []connect.Claim{claim(0, 0), claim(1, 7)}); err != nil { // retention took [0, 7) of 1
+		t.Fatal(err)
+	}
+	shows(unaccounted, map[string]float64{"c 0 t": 0, "c 1 t": 0})
+	shows("tickconnect_expired_offsets_total", map[string]float64{"c 0 t": 0, "c 1 t": 7})
+	shows("tickconnect_records_total", map[string]float64{"c written t": 0, "c dead_lettered t": 0, "c expired t": 7})
+	at := series(t, registry, "tickconnect_expired_offsets_last_timestamp_seconds")
+	if age := float64(time.Now().Unix()) - at["c 1 t"]; len(at) != 1 || age < -1 || age > 30 {
+		t.Errorf("offsets expired at %v", at)
+	}
+	shows("tickconnect_lag_offsets", map[string]float64{"c 0 t": 9, "c 1 t": 2})
+	away.Store(true) // a lag that is not known is not shown; the ledger is
+	shows("tickconnect_lag_offsets", map[string]float64{})
+	by.Store(-3)
+	shows(unaccounted, map[string]float64{"c 0 t": -3, "c 1 t": -3})
+	by.Store(0)
+	shows(unaccounted, map[string]float64{"c 0 t": 0, "c 1 t": 0})
+
+	sess.end()
+	w.Release(ctx, sess)
+	shows(unaccounted, map[string]float64{})
 }

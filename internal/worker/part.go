@@ -49,6 +49,8 @@ type part struct {
 	failed   error     // the operator must act; tried again at notUntil
 	noLedger bool      // the sink stores no offsets
 	polled   int64     // arrived, when the log's end was last looked at
+	// unaccounted is by how much the ledger did not add up when it was last read.
+	unaccounted int64
 
 	// isolation of a record that the target refuses
 	alone      bool  // put with no other partition

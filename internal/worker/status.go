@@ -43,6 +43,8 @@ type PartitionStatus struct {
 	Next        int64  `json:"next"`    // next offset to store
 	Arrived     int64  `json:"arrived"` // offset after the last in memory
 	QueuedBytes int64  `json:"queued_bytes"`
+	// Unaccounted is by how much the ledger does not add up, as it was last read.
+	Unaccounted int64  `json:"unaccounted,omitempty"`
 	Error       string `json:"error,omitempty"`
 	// Waits: the next record needs something that is away, as Error says.
 	Waits bool `json:"waits,omitempty"`
@@ -81,7 +83,7 @@ func (t *task) status(id int, redact func(error) string) TaskStatus {
 		traces = append(traces, redact(t.trouble))
 	}
 	for _, p := range t.order {
-		ps := PartitionStatus{Topic: p.Topic, Partition: p.Partition, Next: p.next, Arrived: p.arrived, QueuedBytes: p.bytes}
+		ps := PartitionStatus{Topic: p.Topic, Partition: p.Partition, Next: p.next, Arrived: p.arrived, QueuedBytes: p.bytes, Unaccounted: p.unaccounted}
 		if p.failed != nil {
 			failed = true
 			ps.Error = redact(p.failed)

@@ -208,6 +208,7 @@ func (w *Worker) laneOf(tp connect.TopicPartition) *lane {
 
 // Open implements connect.Handler.
 func (w *Worker) Open(ctx context.Context, s connect.Session, claims []connect.Claim) (map[int32]int64, error) {
+	w.metrics.claimed(claims)
 	sb := &sessionBoxes{boxes: map[int32]*inbox{}, claims: claims}
 	w.sessions.Store(s, sb)
 	byLane := map[*lane][]connect.Claim{}
