@@ -7,9 +7,16 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-yaml"
+
+	timescalesink "github.com/qicore/tickconnect/connectors/timescale-sink"
+	"github.com/qicore/tickconnect/internal/devstack/testenv"
+	"github.com/qicore/tickconnect/marketdata"
+	"github.com/qicore/tickconnect/publish"
 )
 
 // documents decodes all documents of a YAML file, strictly.
@@ -65,59 +72,68 @@ func writeConfig(t *testing.T, text string) string {
 	return path
 }
 
-// TestKubernetesManifest: the manifest is what its comments promise, and the
-// configuration in it is one that connector run takes.
-func TestKubernetesManifest(t *testing.T) {
-	t.Setenv("POD_NAME", "tickconnect-0")
-	t.Setenv("DATABASE_URL", "postgres://u:p@localhost/db")
-	byKind := map[string]map[string]any{}
-	for _, doc := range documents(t, "../../deploy/k8s/connector.yaml") {
-		kind, _ := doc["kind"].(string)
-		if byKind[kind] != nil {
-			t.Errorf("two documents of kind %s", kind)
-		}
-		byKind[kind] = doc
-		if at(t, doc, "metadata", "name") != "tickconnect" || doc["apiVersion"] == nil {
-			t.Errorf("%s: %v", kind, doc["metadata"])
-		}
-	}
-	for _, kind := range []string{"Secret", "ConfigMap", "Service", "PodDisruptionBudget", "StatefulSet"} {
-		if byKind[kind] == nil {
-			t.Fatalf("no %s", kind)
-		}
-	}
-	text, _ := at(t, byKind["ConfigMap"], "data", "connector.yaml").(string)
-	l, err := load(writeConfig(t, text))
+// mountSecrets puts a Secret's files where the manifests of Kubernetes mount it, and
+// gives the configuration that reads them there.
+func mountSecrets(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.check(); err != nil {
-		t.Fatal(err)
-	}
-	if l.client.GroupInstanceID != "tickconnect-0" || len(l.connectors) != 1 {
-		t.Errorf("group.instance.id is %q, connectors are %d", l.client.GroupInstanceID, len(l.connectors))
-	}
-	pod := at(t, byKind["StatefulSet"], "spec", "template", "spec")
-	grace, _ := at(t, pod, "terminationGracePeriodSeconds").(uint64)
-	if float64(grace) <= l.process.ShutdownTimeout.Seconds() {
-		t.Errorf("terminationGracePeriodSeconds %d is not above shutdown.timeout.ms %s", grace, l.process.ShutdownTimeout)
-	}
-	labels := at(t, byKind["StatefulSet"], "spec", "template", "metadata", "labels", "app.kubernetes.io/name")
-	for _, selector := range []any{
-		at(t, byKind["StatefulSet"], "spec", "selector", "matchLabels", "app.kubernetes.io/name"),
-		at(t, byKind["Service"], "spec", "selector", "app.kubernetes.io/name"),
-		at(t, byKind["PodDisruptionBudget"], "spec", "selector", "matchLabels", "app.kubernetes.io/name"),
+	dir := t.TempDir()
+	for name, content := range map[string]string{
+		"DATABASE_URL":   "postgres://u:p@localhost/db\n",
+		"KAFKA_PASSWORD": "secret\n",
+		"ca.pem":         string(testenv.NewAuthority(t).PEM),
 	} {
-		if selector != labels {
-			t.Errorf("a selector says %v, the pods are %v", selector, labels)
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if at(t, byKind["StatefulSet"], "spec", "serviceName") != at(t, byKind["Service"], "metadata", "name") {
-		t.Error("serviceName is not the Service's")
+	return strings.ReplaceAll(string(data), "/run/secrets/tickconnect", dir)
+}
+
+// TestKubernetesConfigurations: connector run takes what the manifests mount, and no
+// password is asked for where others can reach more than /metrics and /health. What the
+// manifests are besides, deploy/check holds.
+func TestKubernetesConfigurations(t *testing.T) {
+	t.Setenv("POD_NAME", "tickconnect-0")
+	set := documents(t, "../../deploy/k8s/base/statefulset.yaml")[0]
+	grace, _ := at(t, set, "spec", "template", "spec", "terminationGracePeriodSeconds").(uint64)
+	scaled := documents(t, "../../deploy/k8s/overlays/prod/scaledobject.yaml")[0]
+	replicas, _ := at(t, scaled, "spec", "maxReplicaCount").(uint64)
+	for _, path := range []string{"../../deploy/k8s/base/connector.yaml", "../../deploy/k8s/overlays/prod/connector.yaml"} {
+		l, err := load(writeConfig(t, mountSecrets(t, path)))
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		if err := l.check(); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		if l.client.GroupInstanceID != "tickconnect-0" || len(l.connectors) != 1 {
+			t.Errorf("%s: group.instance.id is %q, connectors are %d", path, l.client.GroupInstanceID, len(l.connectors))
+		}
+		if err := l.process.checkSecurity(l.credentials); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		// What comes after the timeout must fit too.
+		if time.Duration(grace)*time.Second < l.process.ShutdownTimeout+5*time.Second {
+			t.Errorf("statefulset.yaml: terminationGracePeriodSeconds is %d, shutdown.timeout.ms of %s %s", grace, path, l.process.ShutdownTimeout)
+		}
+		target, ok := l.connectors[0].target.(*timescalesink.Config)
+		if !ok {
+			t.Fatalf("%s: the target is %T", path, l.connectors[0].target)
+		}
+		// More replicas than partitions are idle; half of the connections that PostgreSQL
+		// has by default are left to others.
+		partitions, connections := int(publish.DefaultTopicSettings(marketdata.KindPrice).Partitions), l.connectors[0].settings.TasksMax+target.PoolSize
+		if replicas := int(replicas); replicas < 2 || replicas > partitions || replicas*connections > 50 {
+			t.Errorf("scaledobject.yaml: maxReplicaCount is %d; a topic has %d partitions, a replica %d connections", replicas, partitions, connections)
+		}
 	}
 }
 
-func TestComposeFiles(t *testing.T) {
+func TestComposeConfiguration(t *testing.T) {
 	t.Setenv("DATABASE_URL", "postgres://u:p@localhost/db")
 	l, err := load("../../deploy/compose/connector.yaml")
 	if err != nil {
@@ -126,32 +142,14 @@ func TestComposeFiles(t *testing.T) {
 	if err := l.check(); err != nil {
 		t.Fatal(err)
 	}
-	compose := documents(t, "../../deploy/compose/docker-compose.yml")[0]
-	services, ok := compose["services"].(map[string]any)
-	if !ok {
-		t.Fatal("no services")
-	}
-	for _, name := range []string{"redpanda", "timescaledb", "connector", "prometheus", "grafana", "console"} {
-		if services[name] == nil {
-			t.Errorf("no service %s", name)
-		}
-	}
 	// Without --insecure the connector refuses a listener that others can reach.
-	command, _ := at(t, services["connector"], "command").([]any)
+	compose := documents(t, "../../deploy/compose/docker-compose.yml")[0]
+	command, _ := at(t, compose, "services", "connector", "command").([]any)
 	if l.process.checkSecurity(l.credentials) == nil || !slices.Contains(command, any("--insecure")) {
-		t.Errorf("the connector's command is %v", command)
+		t.Errorf("docker-compose.yml: the connector's command is %v", command)
 	}
-	for name, service := range services {
-		ports, _ := at(t, service, "ports").([]any)
-		for _, p := range ports {
-			if text, _ := p.(string); len(text) < 10 || text[:10] != "127.0.0.1:" {
-				t.Errorf("%s publishes %v beyond the loopback interface", name, p)
-			}
-		}
-	}
-	for _, path := range []string{"prometheus.yml", "grafana.yml"} {
-		if len(documents(t, "../../deploy/compose/"+path)) != 1 {
-			t.Errorf("%s does not hold one document", path)
-		}
+	grace, err := time.ParseDuration(at(t, compose, "services", "connector", "stop_grace_period").(string))
+	if err != nil || grace < l.process.ShutdownTimeout+5*time.Second {
+		t.Errorf("docker-compose.yml: stop_grace_period is %s, shutdown.timeout.ms %s: %v", grace, l.process.ShutdownTimeout, err)
 	}
 }
