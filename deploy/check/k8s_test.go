@@ -335,8 +335,8 @@ func TestProduction(t *testing.T) {
 		t.Errorf("scaledobject.yaml: replicas are %v to %v, idle %v", s.MinReplicaCount, s.MaxReplicaCount, s.IdleReplicaCount)
 	}
 	if len(s.Triggers) != 1 || s.Triggers[0].Type != "prometheus" || s.Triggers[0].MetricType != "AverageValue" ||
-		s.Triggers[0].Metadata["query"] != fmt.Sprintf("max(tickconnect_useful_replicas{namespace=%q})", d.statefulSet.Namespace) ||
-		s.Triggers[0].Metadata["threshold"] != "1" || s.Triggers[0].Metadata["ignoreNullValues"] != "false" {
+		s.Triggers[0].Metadata["query"] != fmt.Sprintf("sum(tickconnect_useful_replicas{namespace=%q})", d.statefulSet.Namespace) ||
+		s.Triggers[0].Metadata["threshold"] != "0.7" || s.Triggers[0].Metadata["ignoreNullValues"] != "false" {
 		t.Errorf("scaledobject.yaml: triggers are %+v", s.Triggers)
 	}
 	known := []string{"serverAddress", "query", "threshold", "ignoreNullValues"}
