@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -172,4 +173,68 @@ func TestLedgerMetrics(t *testing.T) {
 	sess.end()
 	w.Release(ctx, sess)
 	shows(unaccounted, map[string]float64{})
+}
+
+// topicAway takes no records while it is away.
+type topicAway struct{ away atomic.Bool }
+
+func (p *topicAway) Publish(context.Context, string, []connect.Record) error {
+	if p.away.Load() {
+		return errors.New("the topic takes none")
+	}
+	return nil
+}
+
+// TestFailuresOfTheDeadLettersTopic: a topic that takes no dead letters is counted; a
+// target that is away, and so has none to give, is not.
+func TestFailuresOfTheDeadLettersTopic(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := prometheus.NewRegistry()
+		store := connecttest.NewMemory(connecttest.MemoryConfig{})
+		topic := &topicAway{}
+		settings := DefaultSettings()
+		settings.DLQTopic = "dead"
+		w, err := New("c", settings, &scriptedSource{}, store.Connector("c"), Options{Metrics: NewMetrics(registry), Publisher: topic})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		sink, err := store.Connector("c").NewSink(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tp := connect.TopicPartition{Topic: "t"}
+		if _, err := sink.Open(ctx, []connect.Claim{{TopicPartition: tp, LogEnd: 1}}); err != nil {
+			t.Fatal(err)
+		}
+		bad := connect.Record{Value: []byte("x"), Err: &connect.RecordError{Stage: connect.StageTaskPut, Reason: "bad"}}
+		if _, err := sink.Put(ctx, &connect.Batch{Parts: []connect.Part{{TopicPartition: tp, Next: 1, Records: []connect.Record{bad}}}}); err != nil {
+			t.Fatal(err)
+		}
+		failures := func() float64 {
+			return series(t, registry, "kafka_connect_task_error_deadletterqueue_produce_failures")["c"]
+		}
+		store.SetOutage(true)
+		topic.away.Store(true)
+		go w.publishDeadLetters(ctx)
+		time.Sleep(time.Minute)
+		if n := failures(); n != 0 {
+			t.Errorf("%v failures of the topic while the target was away", n)
+		}
+		store.SetOutage(false)
+		time.Sleep(time.Minute)
+		n := failures()
+		if n < 2 {
+			t.Errorf("%v failures of a topic that takes nothing", n)
+		}
+		topic.away.Store(false)
+		time.Sleep(time.Minute)
+		if last := failures(); last > n+1 {
+			t.Errorf("%v failures, and %v since the topic is back", n, last-n)
+		}
+		stop()
+		synctest.Wait()
+	})
 }

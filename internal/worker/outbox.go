@@ -42,7 +42,6 @@ func (w *Worker) publishDeadLetters(ctx context.Context) {
 			return w.publish(ctx, dead)
 		})
 		if err != nil && ctx.Err() == nil {
-			w.metrics.dlqFailures.Inc()
 			w.log.Warn("publishing dead letters", "topic", w.settings.DLQTopic, "err", w.redact(err))
 			if !sleep(ctx, w.settings.RetryBackoff*10) {
 				return
@@ -79,7 +78,6 @@ func (w *Worker) publishBad(ctx context.Context, b *connect.Batch) error {
 		return nil
 	}
 	if err := w.publish(ctx, dead); err != nil {
-		w.metrics.dlqFailures.Inc()
 		return fmt.Errorf("publishing dead letters to %s: %w", w.settings.DLQTopic, err)
 	}
 	return nil
@@ -94,7 +92,11 @@ func (w *Worker) publish(ctx context.Context, dead []connect.DeadLetter) error {
 		}
 	}
 	w.metrics.dlqRequests.Add(float64(len(records)))
-	return w.opts.Publisher.Publish(ctx, w.settings.DLQTopic, records)
+	err := w.opts.Publisher.Publish(ctx, w.settings.DLQTopic, records)
+	if err != nil && ctx.Err() == nil { // a database that is away is no failure of the topic
+		w.metrics.dlqFailures.Inc()
+	}
+	return err
 }
 
 // contextHeaders are Kafka Connect's (KIP-298), appended after the record's own.
