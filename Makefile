@@ -83,9 +83,9 @@ chaos: ## Kill, stop and restart everything at random, ROUNDS times.
 bench: build ## Measure speed and memory against baselines; wants a quiet machine. FULL=1: half an hour.
 	go run ./internal/bench $(if $(FULL),-full) $(ARGS)
 
-plots: ## Measure and draw what replicas do under load (docs/images); wants a quiet machine.
+plots: ## Draw docs/images from tests that run alone: replicas under load, dashboards; wants a quiet machine.
 	@mkdir -p docs/images
-	TICKCONNECT_PLOTS=$(CURDIR)/docs/images $(TESTENV) go test -v -count=1 -timeout 15m -run '^(TestScale|TestRollingRestart)$$' ./internal/e2e
+	TICKCONNECT_PLOTS=$(CURDIR)/docs/images $(TESTENV) go test -v -count=1 -timeout 15m -run '^(TestScale|TestRollingRestart|TestSeeing)$$' ./internal/e2e
 
 docs: ## Write the documentation that comes from the code.
 	go run ./cmd/connector docs --write docs/configuration.md

@@ -34,7 +34,7 @@ var allowed = map[string][]string{
 	"internal/archtest":          {},
 	"internal/rekey":             {"connect", "converters", "marketdata"},
 	"internal/bench":             {"connect", "converters", "marketdata", "publish", "internal/devstack"},
-	"internal/e2e":               {"connectors/timescale-sink", "connect", "marketdata", "publish", "internal/devstack"},
+	"internal/e2e":               {"connectors/timescale-sink", "connect", "marketdata", "publish", "internal/devstack", "internal/grafana"},
 	"internal":                   {"connect", "marketdata"},
 	"internal/devstack":          {},
 	"internal/herder":            {"internal/worker", "connect"},
