@@ -116,7 +116,7 @@ func TestComposeConfigurations(t *testing.T) {
 	if s := prometheus.ScrapeConfigs; len(s) != 1 || len(s[0].StaticConfigs) != 1 || !slices.Equal(s[0].StaticConfigs[0].Targets, []string{connector}) {
 		t.Errorf("prometheus.yml: it scrapes %+v", s)
 	}
-	if rules := mounted(t, "prometheus", "../prometheus") + "/*.yml"; !slices.Equal(prometheus.RuleFiles, []string{rules}) {
+	if rules := mounted(t, "prometheus", "../prometheus") + "/alerts.yml"; !slices.Equal(prometheus.RuleFiles, []string{rules}) {
 		t.Errorf("prometheus.yml: rule_files are %v, mounted are %s", prometheus.RuleFiles, rules)
 	}
 	if mounted(t, "prometheus", filepath.Join(compose, "prometheus.yml")) != "/etc/prometheus/prometheus.yml" {
