@@ -61,6 +61,7 @@ func newRootCommand() *cobra.Command {
 		newDeadLettersCommand(),
 		newStatusCommand(),
 		newConnectorsCommand(),
+		newExplainRowCommand(),
 		newOffsetsCommand(),
 		newPublishCommand(),
 		newTopicsCommand(),

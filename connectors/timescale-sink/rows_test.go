@@ -281,6 +281,10 @@ func TestKindsAndColumns(t *testing.T) {
 			"crypto-analytics-x", `{"time":"` + when + `","totalMarketCap":"1","marketCapChange24h":-2.50,"metrics":{"mine":1.10}}`,
 			"crypto_analytics", `{"flags": null, "source": "", "symbol": "", "markets": null, "metrics": {"mine": 1.10}, "attribution": null, "exchange_id": "x", "total_volume": null, "btc_dominance": null, "eth_dominance": null, "total_market_cap": 1, "market_cap_change_24h": -2.50, "active_cryptocurrencies": null}`,
 		},
+		{
+			"crypto-book-x", `{"exchangeId":"x","symbol":"S","time":"` + when + `","snapshot":true,"bids":[["1.50","2"]],"asks":[]}`,
+			"crypto_book", `{"epoch": null, "flags": null, "source": null, "symbol": "S", "sequence": null, "snapshot": true, "ask_sizes": [], "bid_sizes": [2], "ask_prices": [], "bid_prices": [1.50], "exchange_id": "x"}`,
+		},
 	} {
 		p := tp(k.topic, 0)
 		s := f.opened(c, p)
@@ -299,6 +303,20 @@ func TestKindsAndColumns(t *testing.T) {
 		origin := value[string](f, f.in("SELECT o.topic || '/' || origin_partition || '@' || origin_offset || ' ' || (extract(epoch FROM origin_time) * 1000)::int8 FROM %s."+k.table+" t JOIN %s.connector_topics o ON o.id = t.origin_topic"))
 		if want := fmt.Sprintf("%s/0@0 %d", k.topic, baseTime); origin != want {
 			t.Errorf("%s: origin %s, want %s", k.table, origin, want)
+		}
+
+		// What it was prepared to is shown as it is stored.
+		stored, err := c.Admin().Rows(f.ctx(), k.table, nil, 2)
+		if err != nil || len(stored) != 1 || stored[0].Origin == nil || stored[0].Origin.TopicPartition() != p || stored[0].Origin.Offset != 0 {
+			t.Fatalf("%s: the rows are %+v, %v", k.table, stored, err)
+		}
+		again := part(c, p, connect.Record{Offset: 0, Timestamp: baseTime, Value: []byte(k.value)})
+		prepared, err := c.Admin().Prepared(f.ctx(), again.Records[0].Row)
+		if err != nil || len(prepared) != 1 || prepared[0].Table != k.table {
+			t.Fatalf("%s: prepared are %+v, %v", k.table, prepared, err)
+		}
+		if differs := stored[0].Differ(&prepared[0]); len(differs) > 0 {
+			t.Errorf("%s: prepared and stored differ in %v: %+v and %+v", k.table, differs, prepared[0].Cells, stored[0].Cells)
 		}
 	}
 }
