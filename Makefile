@@ -51,7 +51,7 @@ release: $(CYCLONEDX) ## Build dist/: static binaries for Linux and macOS, check
 # module, which Go's cache of test results does not see: -count=1.
 test: $(GOTESTSUM) ## Run the tests with the race detector (PKG=./config/... for a part).
 	$(if $(filter ./...,$(PKG)),cd deploy/check && go test -vet=off -count=1 ./...)
-	$(TESTENV) $(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -race -timeout 15m $(TESTFLAGS) $(PKG)
+	$(TESTENV) $(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -race -timeout 30m $(TESTFLAGS) $(PKG)
 
 lint: $(GOLANGCI_LINT) $(HADOLINT) ## Check style, formatting, common mistakes and the import rules.
 	go vet ./...
