@@ -167,7 +167,7 @@ func TestScale(t *testing.T) {
 		{what: "replica-1 joins", members: 2, do: func() { second = s.start("replica-1") }, pauseMoved: pauseOfLeave, pauseRest: pauseOfOthers},
 		{what: "replica-2 joins", members: 3, do: func() { third = s.start("replica-2") }, pauseMoved: pauseOfLeave, pauseRest: pauseOfOthers},
 		{what: "replica-2 is killed", members: 2, do: func() { third.kill() }, leaver: "replica-2", pauseMoved: session + pauseOfKill, pauseRest: pauseOfOthers},
-		{what: "replica-1 is killed, is back", members: 2, do: func() { second.kill(); back = s.start("replica-1") }, leaver: "replica-1", pauseMoved: pauseOfLeave, pauseRest: pauseOfOthers},
+		{what: "replica-1 killed, back", members: 2, do: func() { second.kill(); back = s.start("replica-1") }, leaver: "replica-1", pauseMoved: pauseOfLeave, pauseRest: pauseOfOthers},
 		{what: "replica-1 ends", members: 1, do: func() { back.terminate(20 * time.Second) }, leaver: "replica-1", pauseMoved: pauseOfLeave, pauseRest: pauseOfOthers},
 	} {
 		p.change(w, c)
