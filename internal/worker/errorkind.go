@@ -6,6 +6,9 @@ import (
 	"github.com/qicore/tickconnect/connect"
 )
 
+// errorKinds are all that errorKind gives.
+var errorKinds = []string{"outage", "bad_record", "fenced", "operator"}
+
 // errorKind names what an error asks the worker to do, for metrics.
 func errorKind(err error) string {
 	var bad *connect.BadDataError

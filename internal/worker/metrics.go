@@ -171,6 +171,12 @@ func (m *Metrics) connector(w *Worker) *connectorMetrics {
 	m.mu.Lock()
 	m.workers = append(m.workers, w)
 	m.mu.Unlock()
+	// They begin at 0: one that first shows with a value has no increase before it.
+	for task := range w.settings.TasksMax {
+		for _, kind := range errorKinds {
+			m.failures.WithLabelValues(w.name, taskLabel(task), kind)
+		}
+	}
 	return &connectorMetrics{
 		m: m, name: w.name, tasks: make([]taskTimes, w.settings.TasksMax),
 		partitions:  partitionGauges{m: m, name: w.name},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -237,4 +238,35 @@ func TestFailuresOfTheDeadLettersTopic(t *testing.T) {
 		stop()
 		synctest.Wait()
 	})
+}
+
+// TestFailuresBeginAtZero: Puts that have not failed yet have a counter, for whoever asks
+// for its increase.
+func TestFailuresBeginAtZero(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	settings := DefaultSettings()
+	_, err := New("c", settings, &scriptedSource{}, connecttest.NewMemory(connecttest.MemoryConfig{}).Connector("c"),
+		Options{Metrics: NewMetrics(registry)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, f := range families {
+		if f.GetName() == "tickconnect_put_failures_total" {
+			found = len(f.Metric)
+		}
+	}
+	if want := settings.TasksMax * len(errorKinds); found != want {
+		t.Errorf("%d counters, want %d", found, want)
+	}
+	for _, err := range []error{connect.Retriable(errors.New("x")), &connect.BadDataError{}, &connect.FencedError{}, errors.New("x")} {
+		if kind := errorKind(err); !slices.Contains(errorKinds, kind) {
+			t.Errorf("%s is no kind that is known", kind)
+		}
+	}
 }
