@@ -220,6 +220,7 @@ func TestFailuresOfTheDeadLettersTopic(t *testing.T) {
 		store.SetOutage(true)
 		topic.away.Store(true)
 		go w.publishDeadLetters(ctx)
+		// These minutes are of synctest's clock, which goes on once all goroutines wait.
 		time.Sleep(time.Minute)
 		if n := failures(); n != 0 {
 			t.Errorf("%v failures of the topic while the target was away", n)
